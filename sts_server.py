@@ -1,0 +1,1649 @@
+"""A token server for apps that upload to Alibaba Cloud OSS.
+
+An app must not hold an AccessKey pair.  It asks this server for a temporary
+credential, talks to OSS directly with it, and asks again before it expires.
+The server holds the pair, or runs under a RAM role, and asks STS on the app's
+behalf: AssumeRole(RoleArn, RoleSessionName, DurationSeconds, Policy) returns an
+AccessKeyId that starts with "STS.", an AccessKeySecret, a SecurityToken and their
+Expiration.  Such a token may do what the role may do *and* the session policy
+sent with the call allows; a session policy never adds anything to a role.
+
+One request passes through the parts below from the last to the first: TokenServer
+accepts it, TokenRequestHandler reads it strictly, LiveConfig says what is
+configured now (the session policy rendered from its template), StsClient calls
+AssumeRole, and one JSON document goes back in one send.
+
+    python sts_server.py 7080
+
+Sources: "Set up direct data transfer for mobile apps" (OSS documentation),
+"AssumeRole" (STS API reference, version 2015-04-01), RFC 9110 and RFC 9112 (HTTP).
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import errno
+import ipaddress
+import json
+import logging
+import os
+import random
+import re
+import signal
+import socket
+import socketserver
+import sys
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Mapping
+from concurrent.futures import Future
+from concurrent.futures import TimeoutError as FutureTimeoutError
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import formatdate
+from fnmatch import fnmatchcase
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from types import FrameType, SimpleNamespace
+from typing import Any, NoReturn
+from urllib.parse import parse_qs, unquote
+
+__version__ = "0.1.0"
+
+logger = logging.getLogger("sts_server")
+
+# --- Constants ------------------------------------------------------------------
+
+DEFAULT_PORT = 7080  # the port of the reference servers
+
+# AssumeRole, as its API page gives them.  The role's own maximum is checked by STS.
+MIN_DURATION_SECONDS = 900
+MAX_DURATION_SECONDS = 43200
+MAX_POLICY_BYTES = 2048  # the page says characters, its error text bytes
+ROLE_ARN = re.compile(r"acs:ram::\d+:role/[A-Za-z0-9._-]{1,64}")
+ROLE_SESSION_NAME = re.compile(r"[A-Za-z0-9.@_-]{2,64}")
+
+# Both mobile SDKs fetch a new token when less than this is left of the old one, so a
+# token with less than this left is of no use to them (OSSAuthCredentialsProvider).
+SDK_REFRESH_MARGIN_SECONDS = 300
+
+# OSS documentation, "Bucket naming" and "Object naming"
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+OBJECT_PREFIX = re.compile(r"(?![/\\])[^*?\x00-\x1f\x7f-\x9f]*")
+
+MAX_CONFIG_BYTES = 1 << 20
+CONFIG_LOOK_SECONDS = 1.0  # how often, at most, the files are looked at for an edit
+
+# The SDK's timeouts are for one socket operation each, so the deadline is ours.
+STS_DEADLINE_SECONDS = 8.0  # the Android SDK waits for ever, and holds a lock meanwhile
+STS_CONNECT_SECONDS = 2.0
+STS_READ_SECONDS = 5.0
+STS_RETRY_PAUSE_SECONDS = (0.1, 0.4)  # a random pause between these before the retry
+STS_MAX_CALLS = 128  # at once, those counted that are overdue and wait for STS alone
+CREDENTIAL_CHAIN_PAUSE_SECONDS = 10.0  # off the cloud each failing search costs 2 s
+
+# Limits of the HTTP side.
+MAX_CONNECTIONS = 1024
+KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # beyond, one request a connection
+BACKLOG = 1024
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEAD_LINES = 100
+HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
+SEND_SECONDS = 10.0
+LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
+REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
+DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
+
+# --- Errors ---------------------------------------------------------------------
+
+
+class ConfigError(Exception):
+    """What the operator must change before the server can use its configuration.
+
+    *problems* has one line for each, naming file, key, value and bound.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+ALLOWED = "GET, HEAD, POST, OPTIONS"
+
+# Why a request is refused before AssumeRole: status, ErrorCode and ErrorMessage.
+REFUSALS = {
+    code: (HTTPStatus(status), message)
+    for status, code, message in (
+        (400, "MalformedRequest", "The request is not HTTP/1.1."),
+        (400, "InvalidCallback", "callback must be one name of at most 64 characters."),
+        (404, "NotFound", "There is nothing here."),
+        (405, "MethodNotAllowed", f"Use one of {ALLOWED}."),
+        (408, "RequestTimeout", "The request took too long to arrive."),
+        (413, "BodyTooLarge", f"The body has more than {MAX_BODY_BYTES} bytes."),
+        (414, "UriTooLong", "The URL is too long."),
+        (417, "ExpectationFailed", "No expectation but 100-continue is met."),
+        (
+            431,
+            "HeadersTooLarge",
+            f"The head has more than {MAX_HEAD_BYTES} bytes or {MAX_HEAD_LINES} lines.",
+        ),
+        (501, "TransferEncodingNotSupported", "Send a Content-Length instead."),
+        (503, "TooManyConnections", "Try again in a second."),
+        (505, "HttpVersionNotSupported", "The server speaks HTTP/1.1."),
+    )
+}
+
+
+class RequestError(Exception):
+    """A request refused before AssumeRole, for a reason of REFUSALS.
+
+    *message* says more than the one there; *fields* are header lines that go with it.
+    """
+
+    def __init__(self, code: str, message: str = "", fields: str = "") -> None:
+        super().__init__(code)
+        self.code = code
+        self.status, usual_message = REFUSALS[code]
+        self.message = message or usual_message
+        self.fields = fields
+
+
+class StsError(Exception):
+    """AssumeRole gave no token.
+
+    *code* and *message* are for the client: STS's own, or one of the fixed pairs
+    below.  *detail* is for the log.  *is_temporary* says that a retry may help.
+    """
+
+    def __init__(
+        self, code: str, message: str, *, detail: str, is_temporary: bool = False
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.message = message
+        self.detail = detail
+        self.is_temporary = is_temporary
+
+
+# The codes are those of Alibaba Cloud's core SDKs, which the reference servers used.
+UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
+UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
+NO_CREDENTIALS = ("SDK.InvalidCredential", "The app server has no credentials.")
+INTERNAL = ("InternalError", "The app server failed.")
+
+
+def malformed(message: str) -> RequestError:
+    """Return the error for a request that is not HTTP as we accept it."""
+    return RequestError("MalformedRequest", message)
+
+
+# --- Session policy template ----------------------------------------------------
+
+PLACEHOLDER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+SETTING_OF = {"BUCKET_NAME": "BucketName", "OBJECT_PREFIX": "ObjectPrefix"}
+
+
+def parse_object(where: str, content: bytes) -> dict[str, Any]:
+    """Return the JSON object that the file *where* holds.  Raises ConfigError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"{', '.join(twice)} stands there twice")
+        return result
+
+    def no_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        document = json.loads(
+            content.decode("utf-8-sig"),  # Windows editors begin with a byte order mark
+            object_pairs_hook=unique,
+            parse_constant=no_constant,
+        )
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise ConfigError(f"{where}: is not JSON: {error.msg}, {place}") from None
+    except UnicodeError:
+        raise ConfigError(f"{where}: is not UTF-8 text") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: must hold one JSON object, {{...}}")
+    return document
+
+
+class PolicyTemplate:
+    """A session policy with $PLACEHOLDERS in its strings.
+
+    Raises ConfigError unless *content* is a policy as AssumeRole takes one: a JSON
+    object with Version "1" and a list of statements ("Policy elements", RAM).  *where*
+    is the file's name for error messages.
+    """
+
+    def __init__(self, where: str, content: bytes) -> None:
+        self._where = where
+        self._document = parse_object(where, content)
+        statements = self._document.get("Statement")
+        if self._document.get("Version") != "1":
+            raise ConfigError(f'{where}: Version must be "1"')
+        if not isinstance(statements, list) or not statements:
+            raise ConfigError(f"{where}: Statement must be a list of statements, [...]")
+        for statement in statements:
+            if not isinstance(statement, dict):
+                raise ConfigError(f"{where}: each Statement must be an object, {{...}}")
+            if statement.get("Effect") not in ("Allow", "Deny"):
+                raise ConfigError(f'{where}: Effect must be "Allow" or "Deny"')
+        self._statements = statements
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the policy as compact JSON, *values* in place of the placeholders.
+
+        The values go into parsed strings, so none can change the policy's structure.
+        Raises ConfigError for a placeholder without a value and for a policy of more
+        than MAX_POLICY_BYTES.
+        """
+        problems: dict[str, None] = {}  # a set that keeps its order
+
+        def value_of(match: re.Match[str]) -> str:
+            name = match[1]
+            value = values.get(name, "")
+            if name not in values:
+                known = ", ".join(f"${known}" for known in values)
+                problems[f"{self._where}: ${name} is none of {known}"] = None
+            elif not value:
+                setting = SETTING_OF[name]
+                problems[f"{self._where}: uses ${name}, but {setting} is empty"] = None
+            return value
+
+        def fill(part: Any) -> Any:
+            if isinstance(part, str):
+                return PLACEHOLDER.sub(value_of, part)
+            if isinstance(part, list):
+                return [fill(item) for item in part]
+            if isinstance(part, dict):
+                return {name: fill(item) for name, item in part.items()}
+            return part
+
+        try:
+            document = fill(self._document)
+        except RecursionError:
+            raise ConfigError(f"{self._where}: is nested too deeply") from None
+        if problems:
+            raise ConfigError(*problems)
+        policy = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        size = len(policy.encode())
+        if size > MAX_POLICY_BYTES:
+            raise ConfigError(
+                f"{self._where}: has {size} bytes with its values filled in; "
+                f"a session policy may have {MAX_POLICY_BYTES}"
+            )
+        return policy
+
+    def warnings(self) -> list[str]:
+        """Return what an operator may not have meant, one line each."""
+        actions: list[str] = []
+        resources: list[str] = []
+        for statement in self._statements:
+            if statement["Effect"] == "Allow":
+                actions += strings(statement.get("Action"))
+                resources += strings(statement.get("Resource"))
+        found = []
+        for action in actions:
+            if action in ("*", "oss:*"):
+                found.append(f'Action "{action}" allows everything the role may do')
+        for resource in resources:
+            if resource in ("*", "acs:oss:*:*:*", "acs:oss:*:*:*/*"):
+                found.append(f'Resource "{resource}" allows every bucket')
+
+        def allows(action: str) -> bool:
+            return any(fnmatchcase(action, pattern.lower()) for pattern in actions)
+
+        multipart = ("oss:ListParts", "oss:AbortMultipartUpload")
+        missing = [action for action in multipart if not allows(action.lower())]
+        if allows("oss:putobject") and missing:
+            found.append(
+                f"allows oss:PutObject without {' and '.join(missing)}, "
+                "which resumable upload needs"
+            )
+        return [f"{self._where}: {warning}" for warning in found]
+
+
+def strings(value: Any) -> list[str]:
+    """Return the strings of a policy element, which may be one string or a list."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+# --- Configuration --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AssumeRoleCall:
+    """Every input of an AssumeRole call: equal calls ask for the same token.
+
+    An empty key pair stands for the default credential chain.
+    """
+
+    protocol: str  # of the STS endpoint: "http" or "https"
+    endpoint: str  # host or host:port
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    role_arn: str
+    role_session_name: str
+    duration_seconds: int
+    policy: str | None  # session policy, compact JSON
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that was found right."""
+
+    call: AssumeRoleCall
+    token_reuse_seconds: int
+    description: str  # of what is served, for the operator
+    warnings: tuple[str, ...]
+
+
+class Settings:
+    """The settings of one file: each read returns a right value or notes a problem."""
+
+    def __init__(self, where: str, values: dict[str, Any]) -> None:
+        self.where = where
+        self.problems: list[str] = []
+        self._values = values
+        self._read: set[str] = set()
+
+    def note(self, key: str, problem: str) -> None:
+        """Remember what is wrong with the setting *key*."""
+        self.problems.append(f"{self.where}: {key} {problem}")
+
+    def has(self, key: str) -> bool:
+        """Return whether the file has *key* at all."""
+        return key in self._values
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the string at *key*."""
+        self._read.add(key)
+        value = self._values.get(key, default)
+        if isinstance(value, str):
+            return value
+        self.note(key, f"must be a string, not {type(value).__name__}")
+        return default
+
+    def matching(
+        self, key: str, pattern: re.Pattern[str], bound: str, default: str = ""
+    ) -> str:
+        """Return the string at *key*, which must match *pattern*."""
+        value = self.text(key, default)
+        if value != default and not pattern.fullmatch(value):
+            self.note(key, f"is {value!r:.100}; it must be {bound}")
+        return value
+
+    def secret(self, key: str) -> str:
+        """Return the string at *key*, which is never shown."""
+        value = self.text(key)
+        if value and not re.fullmatch(r"[!-~]+", value):
+            self.note(key, "has a blank or another character that no key has in it")
+        return value
+
+    def seconds(self, key: str, default: int, low: int, high: int) -> int:
+        """Return the whole number at *key*; the reference packages write it quoted."""
+        self._read.add(key)
+        value = self._values.get(key, default)
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+            value = int(value)
+        if type(value) is int and low <= value <= high:
+            return value
+        bound = f"a whole number of seconds from {low} to {high}"
+        self.note(key, f"is {json.dumps(value)[:80]}; it must be {bound}")
+        return default
+
+    def unknown(self) -> list[str]:
+        """Return a warning for each setting that nothing has read."""
+        known = {key.lower(): key for key in sorted(self._read)}
+        found = []
+        for key in sorted(set(self._values) - self._read):
+            nearest = difflib.get_close_matches(key.lower(), known, n=1)
+            hint = f"; did you mean {known[nearest[0]]}?" if nearest else ""
+            found.append(f"{self.where}: {printable(key)} is not a setting{hint}")
+        return found
+
+
+def load_config(path: Path, read: Callable[[Path], bytes]) -> Config:
+    """Return the configuration in the file *path*, with the template it names.
+
+    *read* returns the bytes of a file or raises ConfigError.  Raises ConfigError with
+    all problems at once.
+    """
+    settings = Settings(str(path), parse_object(str(path), read(path)))
+    warnings: list[str] = []
+
+    access_key_id = settings.secret("AccessKeyID")
+    other_spelling = settings.secret("AccessKeyId")
+    if access_key_id and other_spelling and access_key_id != other_spelling:
+        settings.note("AccessKeyID", "and AccessKeyId differ; leave one of them out")
+    access_key_id = access_key_id or other_spelling
+    access_key_secret = settings.secret("AccessKeySecret")
+    if bool(access_key_id) != bool(access_key_secret):
+        empty = "AccessKeySecret" if access_key_id else "AccessKeyID"
+        settings.note(
+            empty,
+            "is empty; set it too, or leave both out to use the default "
+            "credential chain (environment, OIDC, profile, ECS role)",
+        )
+    if access_key_secret and is_open_to_others(path):
+        warnings.append(f"{path}: holds a secret and others may read it (chmod 600)")
+
+    form = "acs:ram::<account>:role/<name>, as the RAM console shows it"
+    role_arn = settings.matching("RoleArn", ROLE_ARN, form)
+    if not role_arn:
+        settings.note("RoleArn", f"is empty; it must be {form}")
+    duration_seconds = settings.seconds(
+        "TokenExpireTime",
+        MIN_DURATION_SECONDS,
+        MIN_DURATION_SECONDS,
+        MAX_DURATION_SECONDS,
+    )
+    token_reuse_seconds = settings.seconds(
+        "TokenReuseTime",
+        duration_seconds // 3,
+        0,
+        duration_seconds - SDK_REFRESH_MARGIN_SECONDS,
+    )
+    role_session_name = settings.matching(
+        "RoleSessionName",
+        ROLE_SESSION_NAME,
+        "2 to 64 letters, digits and . @ - _",
+        "client_name",  # as in the PHP sample
+    )
+    protocol, endpoint = sts_endpoint(settings, warnings)
+    policy, policy_file = session_policy(path, settings, warnings, read)
+
+    warnings += settings.unknown()
+    if settings.problems:
+        raise ConfigError(*settings.problems)
+    return Config(
+        AssumeRoleCall(
+            protocol=protocol,
+            endpoint=endpoint,
+            access_key_id=access_key_id,
+            access_key_secret=access_key_secret,
+            role_arn=role_arn,
+            role_session_name=role_session_name,
+            duration_seconds=duration_seconds,
+            policy=policy,
+        ),
+        token_reuse_seconds=token_reuse_seconds,
+        description=f"tokens of {duration_seconds} s, {policy_file or 'no policy'}",
+        warnings=tuple(warnings),
+    )
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Return whether the group or the world may read the file; never on Windows."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
+def sts_endpoint(settings: Settings, warnings: list[str]) -> tuple[str, str]:
+    """Return protocol and host[:port] of StsEndpoint, which may also be a URL."""
+    value = settings.text("StsEndpoint", "sts.aliyuncs.com")
+    match = re.fullmatch(
+        r"(?:(https?)://)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?",
+        value,
+    )
+    if not match or not 0 < int(match[3] or 443) < 65536:
+        form = "a host, host:port, http://host:port or https://host:port"
+        settings.note("StsEndpoint", f"is {value!r}; it must be {form}")
+        return "", ""
+    protocol, host, port = match[1] or "https", match[2], match[3]
+    if protocol == "http" and not re.match(r"localhost$|127\.|\[::1\]", host):
+        warnings.append(
+            f"{settings.where}: StsEndpoint is plain HTTP; anyone on the way to it "
+            "can read the tokens"
+        )
+    return protocol, f"{host}:{port}" if port else host
+
+
+def session_policy(
+    path: Path,
+    settings: Settings,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+) -> tuple[str | None, str]:
+    """Return the rendered session policy and its file's name, or None and ""."""
+    values = {  # of the placeholders
+        "BUCKET_NAME": settings.matching(
+            "BucketName",
+            BUCKET_NAME,
+            "3 to 63 lower-case letters, digits and -, as the OSS console shows it",
+        ),
+        "OBJECT_PREFIX": settings.matching(
+            "ObjectPrefix",
+            OBJECT_PREFIX,
+            "the beginning of an object name: no / or \\ first, no control characters, "
+            "no * or ?, which a policy takes for wildcards",
+        ),
+    }
+    policy_file = settings.text("PolicyFile")
+    if not settings.has("PolicyFile"):
+        form = "a session policy template, such as policy/bucket_write_policy.txt"
+        settings.note("PolicyFile", f"is missing; it must name {form}")
+        return None, ""
+    if not policy_file:
+        warnings.append(
+            f"{settings.where}: PolicyFile is empty; a token may do everything that "
+            "the role may do"
+        )
+        return None, ""
+    try:
+        policy_path = path.parent / policy_file
+        template = PolicyTemplate(str(policy_path), read(policy_path))
+        warnings += template.warnings()
+        return template.render(values), policy_file
+    except ConfigError as error:
+        settings.problems += error.problems
+        return None, policy_file
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of *path*.  Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    except ValueError:  # a null character in the name
+        raise ConfigError(f"{printable(str(path))}: is no file name") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes")
+    return content
+
+
+class LiveConfig:
+    """The configuration in force: the newest that was right.
+
+    The reference servers read their files for every request.  This reads them again at
+    most every CONFIG_LOOK_SECONDS, and compares contents: no way of writing a file, nor
+    a clock, can hide an edit.  A wrong edit is logged and changes nothing.
+
+    Raises ConfigError if the first configuration is wrong.
+    """
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._clock = clock
+        self._looking = threading.Lock()  # held by the one thread that reads the files
+        self._seen: dict[Path, bytes | None] = {}  # what the last load read
+        self._next_look = clock() + CONFIG_LOOK_SECONDS
+        self._config = self._load()
+
+    def current(self) -> Config:
+        """Return the configuration to use now."""
+        if self._clock() >= self._next_look and self._looking.acquire(blocking=False):
+            try:
+                self._next_look = self._clock() + CONFIG_LOOK_SECONDS
+                self._look()
+            finally:
+                self._looking.release()
+        return self._config
+
+    def _look(self) -> None:
+        """Take up an edit of the files, if there is one and it is right."""
+        if all(self._content(path) == seen for path, seen in self._seen.items()):
+            return
+        try:
+            self._config = self._load()
+        except ConfigError as error:
+            for problem in error.problems:
+                logger.error("%s", problem)
+            logger.error("the configuration read before stays in force")
+        else:
+            logger.info("new configuration: %s", self._config.description)
+
+    def _load(self) -> Config:
+        self._seen = {self._path: None}
+        config = load_config(self._path, self._read)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        return config
+
+    def _read(self, path: Path) -> bytes:
+        self._seen[path] = None
+        content = self._seen[path] = read_file(path)
+        return content
+
+    def _content(self, path: Path) -> bytes | None:
+        try:
+            return read_file(path)
+        except ConfigError:
+            return None
+
+
+# --- STS client -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What AssumeRole returned; handed out as one set."""
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    security_token: str = field(repr=False)
+    expiration: str  # YYYY-MM-DDThh:mm:ssZ, as STS wrote it
+    last_updated: str  # when STS was asked, in the same form
+
+
+CREDENTIAL_FIELDS = (
+    "access_key_id",
+    "access_key_secret",
+    "security_token",
+    "expiration",
+)
+TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
+EXPIRATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
+
+# What an STS message could reveal: the string to sign repeats the whole request.
+REVEALING = re.compile(
+    r"server string to sign is.*|acs:ram:\S*|https?://\S*", re.DOTALL
+)
+
+# The logger names of the SDK and what it stands on.  They print requests with their
+# signatures, URLs with the session policy, and tracebacks.
+SDK_LOGGERS = ("darabonba-core", "alibabacloud-tea", "credentials", "urllib3")
+
+
+def import_sdk() -> SimpleNamespace:
+    """Return the parts of the STS SDK used here.  Raises ConfigError without it."""
+    try:
+        from alibabacloud_credentials.client import Client as CredentialChain
+        from alibabacloud_sts20150401.client import Client
+        from alibabacloud_sts20150401.models import AssumeRoleRequest
+        from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
+        from alibabacloud_tea_openapi.utils_models import Config as ClientConfig
+        from darabonba.exceptions import RetryError
+        from darabonba.runtime import RuntimeOptions
+    except ImportError as error:
+        raise ConfigError(
+            f"the STS SDK cannot be imported ({error}); "
+            "run: pip install alibabacloud-sts20150401"
+        ) from None
+    for name in SDK_LOGGERS:
+        sdk_logger = logging.getLogger(name)
+        sdk_logger.handlers = [logging.NullHandler()]
+        sdk_logger.propagate = False
+    return SimpleNamespace(
+        AlibabaCloudException=AlibabaCloudException,
+        AssumeRoleRequest=AssumeRoleRequest,
+        Client=Client,
+        ClientConfig=ClientConfig,
+        CredentialChain=CredentialChain,
+        RetryError=RetryError,
+        RuntimeOptions=RuntimeOptions,
+    )
+
+
+class StsClient:
+    """AssumeRole, with one retry, within STS_DEADLINE_SECONDS whatever STS does.
+
+    Importing the SDK takes most of the time this server needs to start; it is imported
+    here, once.  Raises ConfigError if it is not installed.
+    """
+
+    def __init__(self, clock: Callable[[], float] = time.time) -> None:
+        self._api = import_sdk()
+        self._clock = clock
+        self._places = threading.BoundedSemaphore(STS_MAX_CALLS)
+        self._lock = threading.Lock()  # guards the two below
+        self._sdk_key: tuple[str, str, str, str] | None = None
+        self._sdk: Any = None  # the shared SDK client, for the endpoint and pair above
+
+    def assume_role(self, call: AssumeRoleCall) -> Credentials:
+        """Return new credentials.  Raises StsError."""
+        deadline = time.monotonic() + STS_DEADLINE_SECONDS
+        if not self._places.acquire(timeout=STS_DEADLINE_SECONDS):
+            raise StsError(*UNREACHABLE, detail=f"{STS_MAX_CALLS} calls are under way")
+        outcome: Future[Credentials] = Future()
+        # A thread of its own: the SDK's timeouts start anew with each byte received, so
+        # the only way out of a call whose answer drips is to leave it to itself.
+        settle = threading.Thread(
+            target=self._settle, args=(outcome, call, deadline), daemon=True
+        )
+        try:
+            settle.start()
+        except RuntimeError:  # the system has no thread for us
+            self._places.release()
+            raise
+        try:
+            return outcome.result(timeout=max(0.0, deadline - time.monotonic()))
+        except FutureTimeoutError:
+            detail = f"no answer within {STS_DEADLINE_SECONDS:g} s"
+            raise StsError(*UNREACHABLE, detail=detail) from None
+
+    def _settle(
+        self, outcome: Future[Credentials], call: AssumeRoleCall, deadline: float
+    ) -> None:
+        """Settle *outcome* whatever happens, so that its caller does not hang."""
+        try:
+            try:
+                outcome.set_result(self._attempt(call, deadline))
+            except StsError as error:
+                pause = random.uniform(*STS_RETRY_PAUSE_SECONDS)
+                left = deadline - time.monotonic() - pause
+                if not error.is_temporary or left < STS_RETRY_PAUSE_SECONDS[1]:
+                    raise
+                time.sleep(pause)
+                outcome.set_result(self._attempt(call, deadline))
+        except BaseException as error:
+            outcome.set_exception(error)
+        finally:
+            self._places.release()
+
+    def _attempt(self, call: AssumeRoleCall, deadline: float) -> Credentials:
+        """Call AssumeRole once.  Raises StsError."""
+        request = self._api.AssumeRoleRequest(
+            role_arn=call.role_arn,
+            role_session_name=call.role_session_name,
+            duration_seconds=call.duration_seconds,
+            policy=call.policy,
+        )
+        left = max(0.1, deadline - time.monotonic())
+        options = self._api.RuntimeOptions(  # milliseconds
+            connect_timeout=int(min(STS_CONNECT_SECONDS, left) * 1000),
+            read_timeout=int(min(STS_READ_SECONDS, left) * 1000),
+        )
+        asked_at = self._clock()
+        try:
+            response = self._sdk_for(call).assume_role_with_options(request, options)
+        except self._api.AlibabaCloudException as error:
+            raise refusal(error) from None
+        except Exception as error:  # its text has the URL, and so the session policy
+            raise self._failure(error) from None
+        return self._credentials(response, asked_at)
+
+    def _sdk_for(self, call: AssumeRoleCall) -> Any:
+        """Return the SDK client, made anew only for another endpoint or key pair."""
+        key = (
+            call.protocol,
+            call.endpoint,
+            call.access_key_id,
+            call.access_key_secret,
+        )
+        with self._lock:
+            if key != self._sdk_key:
+                options: dict[str, Any] = {
+                    "protocol": call.protocol,
+                    "endpoint": call.endpoint,
+                    "max_idle_conns": STS_MAX_CALLS,  # else connections are thrown away
+                }
+                if call.access_key_id:
+                    options["access_key_id"] = call.access_key_id
+                    options["access_key_secret"] = call.access_key_secret
+                else:
+                    options["credential"] = DefaultCredentials(
+                        self._api.CredentialChain
+                    )
+                self._sdk = self._api.Client(self._api.ClientConfig(**options))
+                self._sdk_key = key
+            return self._sdk
+
+    def _failure(self, error: Exception) -> StsError:
+        """Return what an SDK error means that holds no answer of STS."""
+        inner = getattr(error, "inner_exception", None) or error
+        if isinstance(inner, StsError):  # from DefaultCredentials
+            return inner
+        if isinstance(inner, self._api.RetryError):
+            text = str(inner)
+            reasons = (reason for clue, reason in IO_REASONS if clue in text)
+            detail = next(reasons, "connection failed")
+            return StsError(*UNREACHABLE, detail=detail, is_temporary=True)
+        detail = f"not the JSON of an answer ({type(inner).__name__})"
+        return StsError(*UNUSABLE, detail=detail, is_temporary=True)
+
+    def _credentials(self, response: Any, asked_at: float) -> Credentials:
+        """Return the credentials in an HTTP 200, which the SDK does not check."""
+        body = getattr(response, "body", None)
+        found = getattr(body, "credentials", None)
+        values: dict[str, Any] = {
+            name: getattr(found, name, None) for name in CREDENTIAL_FIELDS
+        }
+        if not all(isinstance(value, str) and value for value in values.values()):
+            raise StsError(*UNUSABLE, detail="an answer without the four credentials")
+        last_updated = time.strftime(TIME_FORMAT, time.gmtime(asked_at))
+        credentials = Credentials(**values, last_updated=last_updated)
+        if not is_later(credentials.expiration, self._clock()):
+            raise StsError(*UNUSABLE, detail="an Expiration that is past or not a time")
+        return credentials
+
+
+# Clues in the text of the SDK's RetryError, the first that fits counts.
+IO_REASONS = (
+    ("NameResolutionError", "its name is not known"),
+    ("ConnectTimeout", "no connection within the time limit"),
+    ("timed out", "no answer within the time limit"),
+    ("ProxyError", "the proxy failed"),
+    ("SSLError", "TLS failed"),
+    ("Connection refused", "connection refused"),
+    ("actively refused", "connection refused"),  # Windows
+    ("unreachable", "no route to it"),
+    ("redirects", "it redirects without end"),
+)
+
+
+def refusal(error: Any) -> StsError:
+    """Return an error answer of STS with its own Code and Message.
+
+    The SDK's texts have the status and RequestId mixed in; the bare ones are in *data*.
+    """
+    data = error.data if isinstance(error.data, dict) else {}
+    code = str(error.code)
+    message = data.get("Message") or data.get("message")
+    if code == "None" or not re.fullmatch(r"[\w.-]{1,100}", code, re.ASCII):
+        detail = f"HTTP {error.status_code} without a Code"
+        return StsError(*UNUSABLE, detail=detail, is_temporary=True)
+    message = message if isinstance(message, str) else ""
+    return StsError(
+        code,
+        REVEALING.sub("", message)[:1000].strip(),
+        detail=f"RequestId {printable(str(error.request_id))[:64]}",
+        is_temporary=error.status_code >= 500 or code.startswith("Throttling"),
+    )
+
+
+def is_later(expiration: str, now: float) -> bool:
+    """Return whether *expiration* is a time, in the API's form, after *now*."""
+    if not EXPIRATION.fullmatch(expiration):
+        return False
+    try:
+        instant = datetime.strptime(expiration, TIME_FORMAT)
+    except ValueError:  # the 31st of a short month
+        return False
+    return instant.replace(tzinfo=timezone.utc).timestamp() > now
+
+
+class DefaultCredentials:
+    """The default credential chain, which is not searched again right after it failed.
+
+    Its last link asks the metadata service of ECS, which off the cloud answers nobody:
+    each search that finds nothing takes 2 s.
+    """
+
+    def __init__(
+        self, make_chain: Any, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._make_chain = make_chain
+        self._chain: Any = None
+        self._clock = clock
+        self._searching = threading.Lock()  # held by the one thread that searches
+        self._is_found = False
+        self._search_again_at = -float("inf")
+
+    def get_credential(self) -> Any:
+        """Return the credentials to sign with, as the SDK wants them.
+
+        Raises StsError, saying what was looked for.
+        """
+        if self._is_found:  # the chain stays with what it found, and renews it
+            return self._ask()
+        with self._searching:
+            if self._clock() < self._search_again_at:
+                raise self._error()
+            try:
+                credential = self._ask()
+            except StsError:
+                self._search_again_at = self._clock() + CREDENTIAL_CHAIN_PAUSE_SECONDS
+                raise
+            self._is_found = True
+            return credential
+
+    def _ask(self) -> Any:
+        try:
+            if self._chain is None:
+                self._chain = self._make_chain()
+            return self._chain.get_credential()
+        except Exception:  # its text repeats what it read
+            raise self._error() from None
+
+    def _error(self) -> StsError:
+        return StsError(
+            *NO_CREDENTIALS,
+            detail="AccessKeyID is not set, and there is none in the environment "
+            "(ALIBABA_CLOUD_ACCESS_KEY_ID and _SECRET, or OIDC of a Kubernetes pod), "
+            "~/.aliyun/config.json, ~/.alibabacloud/credentials.ini, the role of an "
+            "ECS instance or ALIBABA_CLOUD_CREDENTIALS_URI",
+        )
+
+
+# --- HTTP server and handler ----------------------------------------------------
+
+REQUEST_LINE = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])"
+)
+FIELD_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a proxy
+CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
+
+# What no request head has: control characters, and line ends that only some take for
+# such, so that two readers would see two different requests.
+NO_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+
+ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
+JSON_TYPE = "application/json; charset=utf-8"
+JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
+
+Document = dict[str, "str | int"]
+
+
+def printable(text: str) -> str:
+    """Return *text* with all but printable ASCII escaped, for the log."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def encode(document: Document) -> bytes:
+    """Return *document* as compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def token_document(credentials: Credentials) -> Document:
+    """Return what the reference servers send for a token."""
+    return {"StatusCode": 200, **credential_fields(credentials)}
+
+
+def error_document(status: int, code: str, message: str) -> Document:
+    """Return what the reference servers send for an error."""
+    return {"StatusCode": status, "ErrorCode": code, "ErrorMessage": message}
+
+
+def token_error(error: StsError) -> Document:
+    """Return what the reference servers send when AssumeRole failed."""
+    return error_document(500, error.code, error.message)
+
+
+def uri_document(credentials: Credentials) -> Document:
+    """Return what the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
+    fields = credential_fields(credentials)
+    return {"Code": "Success", **fields, "LastUpdated": credentials.last_updated}
+
+
+def uri_error(error: StsError) -> Document:
+    """Return the same for an error: any Code but Success."""
+    return {"Code": error.code, "Message": error.message}
+
+
+def credential_fields(credentials: Credentials) -> Document:
+    """Return the four fields that every client reads, named as in the API."""
+    return {
+        "AccessKeyId": credentials.access_key_id,
+        "AccessKeySecret": credentials.access_key_secret,
+        "SecurityToken": credentials.security_token,
+        "Expiration": credentials.expiration,
+    }
+
+
+class Stopped(Exception):
+    """The server was told to stop."""
+
+
+class TokenServer(ThreadingHTTPServer):
+    """Listens, and serves each connection in a thread of its own.
+
+    What http.server leaves open stands here: a limit on connections, a backlog that
+    survives a burst, and an end that finishes the requests in flight.
+    """
+
+    request_queue_size = BACKLOG
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # on Windows it would share the port
+    allow_reuse_port = False
+
+    def __init__(
+        self, bind: str | None, port: int, config: LiveConfig, sts: StsClient
+    ) -> None:
+        """Listen on *port* of the address *bind*, by default of every address.
+
+        Raises OSError.
+        """
+        self.config = config
+        self.sts = sts
+        self.is_stopping = False
+        self._lock = threading.Condition()  # guards the two below
+        self._open: set[socket.socket] = set()
+        self._idle: set[socket.socket] = set()  # those that wait for a request
+        self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
+        self._quiet_until = -float("inf")
+        self._dual_stack = bind is None and socket.has_dualstack_ipv6()
+        bind = bind or ("::" if self._dual_stack else "0.0.0.0")
+        family, *_, address = socket.getaddrinfo(
+            bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self.address_family = family
+        super().__init__(address, TokenRequestHandler)  # type: ignore[arg-type]
+
+    def server_bind(self) -> None:
+        """Bind without HTTPServer's look-up of the host's name, which may take long."""
+        if self._dual_stack:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, with a pause when the system has none left to give."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                self._warn("cannot accept connections: %s", os.strerror(error.errno))
+                time.sleep(0.1)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the connection in a new thread, or refuse it."""
+        with self._lock:
+            is_full = len(self._open) >= MAX_CONNECTIONS
+            if not is_full:
+                self._open.add(request)
+        if is_full:
+            self._refuse(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:
+            self._warn("cannot serve a connection: %s", error)  # no thread for it
+            self.shutdown_request(request)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Send a 503 and leave the connection half open, for its client to read it."""
+        self._warn("%d connections are open; refusing more", MAX_CONNECTIONS)
+        with contextlib.suppress(OSError):
+            request.setblocking(False)
+            error = RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
+            body = encode(error_document(error.status, error.code, error.message))
+            fields = content_fields(JSON_TYPE, body) + error.fields
+            request.send(reply_head(error.status, fields, is_last=True) + body)
+            request.shutdown(socket.SHUT_WR)
+        self._refused.append((time.monotonic() + 1, request))
+
+    def service_actions(self) -> None:
+        """Do what the accepting thread does between two connections."""
+        while self._refused and (
+            len(self._refused) > REFUSED_KEPT or self._refused[0][0] < time.monotonic()
+        ):
+            self._refused.popleft()[1].close()
+        if self.is_stopping:
+            raise Stopped
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection; called once for each that was accepted."""
+        super().shutdown_request(request)
+        with self._lock:
+            self._open.discard(request)
+            self._lock.notify_all()
+
+    def _warn(self, message: str, *args: object) -> None:
+        """Log what may happen thousands of times a second, once in ten seconds."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + 10
+            logger.warning(message, *args)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a handler did not expect, which a client that goes away is not."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            logger.exception("failed on a connection from %s", client_address[0])
+
+    def begin_idle(self, connection: socket.socket) -> bool:
+        """Note that *connection* waits for a request; False if none is wanted."""
+        with self._lock:
+            if not self.is_stopping:
+                self._idle.add(connection)
+            return not self.is_stopping
+
+    def end_idle(self, connection: socket.socket) -> None:
+        """Note that *connection* waits no longer."""
+        with self._lock:
+            self._idle.discard(connection)
+
+    def keeps_alive(self) -> bool:
+        """Return whether a connection may stay open for another request."""
+        return not self.is_stopping and len(self._open) <= KEEP_ALIVE_CONNECTIONS
+
+    def drain(self, seconds: float) -> None:
+        """Listen no longer, and wait until the requests in flight are answered."""
+        self.is_stopping = True
+        self.server_close()
+        for _, request in self._refused:
+            request.close()
+        with self._lock:
+            for connection in self._idle:
+                with contextlib.suppress(OSError):
+                    connection.shutdown(socket.SHUT_RD)  # wakes its thread
+            self._lock.wait_for(lambda: not self._open, seconds)
+
+
+class TokenRequestHandler(BaseHTTPRequestHandler):
+    """Credentials for whoever asks, or the reason why not.
+
+    The head of a request is read here, not by http.server: strictly (RFC 9112), within
+    limits of size and time.  Every error has a JSON document and ends the connection,
+    and nothing of the request is repeated in it.
+    """
+
+    server: TokenServer
+    protocol_version = "HTTP/1.1"
+
+    def setup(self) -> None:
+        """Prepare the connection."""
+        self.connection: socket.socket = self.request
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.client = printable(self.client_address[0].removeprefix("::ffff:"))
+        self.received = b""  # and not yet read as a request
+        self.is_first = True
+        self.has_refused = False
+
+    def finish(self) -> None:
+        """Let a client that still sends read the reply before the connection ends.
+
+        Closing a socket with unread data resets the connection, and the reset may
+        overtake the reply.
+        """
+        if not self.has_refused and not self.received:
+            return
+        deadline = time.monotonic() + LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.receive(deadline):
+                pass
+
+    def handle(self) -> None:
+        """Serve requests until one of the two sides has had enough."""
+        self.close_connection = False
+        while not self.close_connection:
+            self.handle_one_request()
+
+    def handle_one_request(self) -> None:
+        """Read one request and reply."""
+        self.close_connection = True  # unless the request turns out to be all right
+        self.command, self.path, self.query = "-", "-", ""
+        self.started = time.monotonic()
+        try:
+            head = self.receive_head()
+            if head is None:
+                return
+            self.parse_head(head)
+            self.drop_body()
+            getattr(self, "do_" + self.command)()
+        except RequestError as error:
+            self.has_refused = True
+            self.close_connection = True
+            document = error_document(error.status, error.code, error.message)
+            self.send_document(
+                error.status, document, f"{error.code} -", fields=error.fields
+            )
+
+    # Reading
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what has arrived, b"" when the client will send no more.
+
+        Raises TimeoutError at *deadline* and OSError.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.connection.recv(MAX_HEAD_BYTES)
+
+    def receive_head(self) -> bytes | None:
+        """Return the next request's head, or None if the client sends none.
+
+        Raises RequestError, as soon as what has arrived can become no request.
+        """
+        deadline = time.monotonic() + (HEAD_SECONDS if self.is_first else IDLE_SECONDS)
+        self.received = self.received.removeprefix(b"\r\n")  # RFC 9112, section 2.2
+        while self.received in (b"", b"\r"):
+            arrived = self.receive_idle(deadline)
+            if not arrived:
+                return None
+            self.received = (self.received + arrived).removeprefix(b"\r\n")
+        self.started = time.monotonic()
+        if not self.is_first:
+            deadline = self.started + HEAD_SECONDS
+        self.is_first = False
+        checked = 0
+        while (end := self.received.find(b"\r\n\r\n")) < 0:
+            checked = self.check_part(checked)
+            try:
+                arrived = self.receive(deadline)
+            except TimeoutError:
+                raise RequestError("RequestTimeout") from None
+            if not arrived:
+                raise malformed("The request ended within its head.")
+            self.received += arrived
+        if end > MAX_HEAD_BYTES:
+            raise self.too_large()
+        head, self.received = self.received[:end], self.received[end + 4 :]
+        return head
+
+    def receive_idle(self, deadline: float) -> bytes:
+        """Return what a client sends that has no request under way, b"" for nothing."""
+        if not self.server.begin_idle(self.connection):
+            return b""
+        try:
+            return self.receive(deadline)
+        except TimeoutError:
+            return b""
+        finally:
+            self.server.end_idle(self.connection)
+
+    def check_part(self, checked: int) -> int:
+        """Refuse a part of a head that no more bytes can make right.
+
+        The first *checked* bytes were looked at before; returns how many now were.
+        """
+        if NO_HEAD.search(self.received, max(0, checked - 1)):
+            raise malformed("The request has a character that HTTP does not allow.")
+        if len(self.received) > MAX_HEAD_BYTES + len(b"\r\n\r"):
+            raise self.too_large()
+        line, ended, _ = self.received.partition(b"\r\n")
+        if ended and self.command == "-":
+            self.parse_request_line(line.decode("latin-1"))
+        return len(self.received)
+
+    def too_large(self) -> RequestError:
+        """Return the error for a head over the limit."""
+        if b"\r\n" not in self.received[:MAX_HEAD_BYTES]:
+            return RequestError("UriTooLong")
+        return RequestError("HeadersTooLarge")
+
+    def parse_request_line(self, line: str) -> None:
+        """Set command, path and query from the first line.  Raises RequestError."""
+        match = REQUEST_LINE.fullmatch(line)
+        if not match:
+            raise malformed("The first line is not a request of HTTP/1.1.")
+        command, target, *version = match.groups()
+        if version not in (["1", "1"], ["1", "0"]):
+            raise RequestError("HttpVersionNotSupported")
+        self.command = command
+        self.request_version = "HTTP/" + ".".join(version)
+        path, _, self.query = target.partition("?")
+        if match := ABSOLUTE_FORM.match(path):
+            path = path[match.end() :] or "/"
+        self.path = unquote(path)
+        if command not in ALLOWED.split(", "):
+            raise RequestError("MethodNotAllowed", fields=f"Allow: {ALLOWED}\r\n")
+        is_path = path.startswith("/") and "#" not in target
+        if not is_path and (command, target) != ("OPTIONS", "*"):
+            raise malformed("The request target is not a path.")
+
+    def parse_head(self, head: bytes) -> None:
+        """Set what the reply depends on.  Raises RequestError."""
+        line, *field_lines = head.decode("latin-1").split("\r\n")
+        self.parse_request_line(line)
+        if len(field_lines) >= MAX_HEAD_LINES:
+            raise RequestError("HeadersTooLarge")
+        fields: dict[str, str] = {}
+        for field_line in field_lines:
+            match = FIELD_LINE.fullmatch(field_line)
+            if not match:
+                raise malformed("A header line is malformed.")
+            name, value = match[1].lower(), match[2].strip(" \t")
+            if name in fields:
+                if name in ONCE_ONLY:
+                    raise malformed("A header that may come once came twice.")
+                value = f"{fields[name]}, {value}"
+            fields[name] = value
+
+        host = fields.get("host")
+        is_old = self.request_version == "HTTP/1.0"
+        if not HOST.fullmatch(host or "") and not (is_old and host is None):
+            raise malformed("The Host header is missing or malformed.")
+        length = fields.get("content-length", "0")
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise malformed("The Content-Length header is malformed.")
+        if "transfer-encoding" in fields:
+            if is_old or "content-length" in fields:
+                raise malformed("Transfer-Encoding is not allowed here.")
+            raise RequestError("TransferEncodingNotSupported")
+        if fields.get("expect", "100-continue").lower() != "100-continue":
+            raise RequestError("ExpectationFailed")
+        self.body_length = int(length)
+        self.is_asked_to_continue = "expect" in fields and not is_old
+        options = {
+            option.strip(" \t").lower()
+            for option in fields.get("connection", "").split(",")
+        }
+        self.close_connection = (
+            "close" in options
+            or (is_old and "keep-alive" not in options)
+            or self.body_length > 0
+            or not self.server.keeps_alive()
+        )
+
+    def drop_body(self) -> None:
+        """Read the body, which means nothing here, to its end.
+
+        Raises RequestError for one that is too large or too slow.
+        """
+        if self.body_length > MAX_BODY_BYTES:
+            raise RequestError("BodyTooLarge")
+        deadline = time.monotonic() + BODY_SECONDS
+        if self.is_asked_to_continue and len(self.received) < self.body_length:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self.received) < self.body_length:
+            try:
+                arrived = self.receive(deadline)
+            except TimeoutError:
+                raise RequestError("RequestTimeout") from None
+            if not arrived:
+                raise malformed("The request ended within its body.")
+            self.received += arrived
+        self.received = self.received[self.body_length :]
+
+    # Replying
+
+    def do_GET(self) -> None:
+        """Send credentials in the form that the path asks for."""
+        if self.path == "/healthz":
+            self.send_document(HTTPStatus.OK, {"Status": "OK"})
+        elif self.path == "/favicon.ico":
+            raise RequestError("NotFound")
+        elif self.path == "/credentials":
+            self.send_credentials(uri_document, uri_error, HTTPStatus.BAD_GATEWAY)
+        else:
+            # An error of STS has HTTP 200: the Android SDK reads no other body.
+            callback = self.callback()
+            self.send_credentials(token_document, token_error, HTTPStatus.OK, callback)
+
+    do_POST = do_GET
+    do_HEAD = do_GET
+
+    def do_OPTIONS(self) -> None:
+        """Answer a preflight: any origin may send any of our methods."""
+        self.log_reply(HTTPStatus.NO_CONTENT)
+        self.send_reply(
+            HTTPStatus.NO_CONTENT,
+            f"Allow: {ALLOWED}\r\n"
+            f"Access-Control-Allow-Methods: {ALLOWED}\r\n"
+            "Access-Control-Allow-Headers: *, Authorization\r\n"
+            "Access-Control-Max-Age: 86400\r\n",
+        )
+
+    def callback(self) -> str:
+        """Return the name of the function that the document goes to, mostly none.
+
+        Raises RequestError.
+        """
+        names = parse_qs(self.query, keep_blank_values=True).get("callback", [])
+        if names and (len(names) > 1 or not CALLBACK.fullmatch(names[0])):
+            raise RequestError("InvalidCallback")
+        return names[0] if names else ""
+
+    def send_credentials(
+        self,
+        as_success: Callable[[Credentials], Document],
+        as_error: Callable[[StsError], Document],
+        error_status: HTTPStatus,
+        callback: str = "",
+    ) -> None:
+        """Call AssumeRole and send what came of it."""
+        if self.command == "HEAD":  # no AssumeRole, so its length is not known
+            content_type = JAVASCRIPT_TYPE if callback else JSON_TYPE
+            self.log_reply(HTTPStatus.OK)
+            self.send_reply(HTTPStatus.OK, f"Content-Type: {content_type}\r\n")
+            return
+        call = self.server.config.current().call
+        try:
+            credentials = self.server.sts.assume_role(call)
+        except Exception as error:
+            if not isinstance(error, StsError):
+                logger.exception("failed on a request from %s", self.client)
+                error = StsError(*INTERNAL, detail="see above")
+            outcome = f"{error.code} {call.role_session_name}"
+            self.send_document(
+                error_status, as_error(error), outcome, f" ({error.detail})", callback
+            )
+        else:
+            outcome = f"{credentials.access_key_id} {call.role_session_name}"
+            self.send_document(
+                HTTPStatus.OK, as_success(credentials), outcome, callback=callback
+            )
+
+    def send_document(
+        self,
+        status: HTTPStatus,
+        document: Document,
+        outcome: str = "- -",
+        detail: str = "",
+        callback: str = "",
+        fields: str = "",
+    ) -> None:
+        """Log and send a reply with *document*."""
+        body = encode(document)
+        content_type = JSON_TYPE
+        if callback:
+            body = b"%s( %s )" % (callback.encode("ascii"), body)
+            content_type = JAVASCRIPT_TYPE
+        fields += content_fields(content_type, body)
+        self.log_reply(status, outcome, detail)
+        self.send_reply(status, fields, b"" if self.command == "HEAD" else body)
+
+    def send_reply(self, status: HTTPStatus, fields: str, body: bytes = b"") -> None:
+        """Send a reply, all of it at once: a second packet would wait for an ACK."""
+        self.send(reply_head(status, fields, self.close_connection) + body)
+
+    def send(self, data: bytes) -> None:
+        """Send *data*.  Raises OSError, TimeoutError among them."""
+        self.connection.settimeout(SEND_SECONDS)
+        self.connection.sendall(data)
+
+    def log_reply(
+        self, status: HTTPStatus, outcome: str = "- -", detail: str = ""
+    ) -> None:
+        """Log the request before it is answered, so that no token leaves unseen."""
+        logger.info(
+            "%s %s %s %d %s %.1fms%s",
+            self.client,
+            self.command,
+            printable(self.path)[:200],
+            status,
+            printable(outcome),
+            (time.monotonic() - self.started) * 1000,
+            detail,
+        )
+
+
+def content_fields(content_type: str, body: bytes) -> str:
+    """Return the header lines that describe *body*."""
+    return f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+
+
+def reply_head(status: HTTPStatus, fields: str, is_last: bool) -> bytes:
+    """Return the head of a reply: the headers each has, and *fields*."""
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        "Server: sts-server\r\n"
+        f"Date: {formatdate(usegmt=True)}\r\n"
+        f"{fields}"
+        "Cache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        "Access-Control-Allow-Origin: *\r\n"
+        f"Connection: {'close' if is_last else 'keep-alive'}\r\n"
+        "\r\n"
+    ).encode("ascii")
+
+
+# --- Command line ---------------------------------------------------------------
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the server, or print one token; return the exit status."""
+    options = parse_arguments(argv)
+    log_to_stderr()
+    try:
+        config = LiveConfig(options.config)
+        sts = StsClient()
+    except ConfigError as error:
+        for problem in error.problems:
+            print(f"sts_server: {problem}", file=sys.stderr)
+        return 2
+    if options.once:
+        return print_token(config, sts)
+    raise_file_limit()
+    try:
+        server = TokenServer(options.bind, options.port, config, sts)
+    except (OSError, UnicodeError) as error:  # the latter for what is no host name
+        place = f"{options.bind or 'all addresses'} port {options.port}"
+        reason = getattr(error, "strerror", None) or error
+        print(f"sts_server: cannot listen on {place}: {reason}", file=sys.stderr)
+        return 1
+    return serve(server, welcome(server))
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command line; they are those of http.server."""
+    parser = argparse.ArgumentParser(
+        prog="sts_server.py",
+        description="Serve temporary credentials for direct uploads to OSS.",
+    )
+    parser.add_argument(
+        "port",
+        nargs="?",
+        type=port_number,
+        default=DEFAULT_PORT,
+        help="port to listen on (default: %(default)s; 0 takes any that is free)",
+    )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS", help="address to listen on (default: all)"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=Path("config.json"),
+        help="configuration file (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--once", action="store_true", help="print one token document and exit"
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"sts-server {__version__}"
+    )
+    return parser.parse_args(argv)
+
+
+def port_number(text: str) -> int:
+    """Return a port given on the command line.  Raises ArgumentTypeError."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is no port from 0 to 65535")
+    return int(text)
+
+
+def log_to_stderr() -> None:
+    """Send our log to stderr, and that of other packages nowhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(
+        logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
+    )
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())
+
+
+def print_token(config: LiveConfig, sts: StsClient) -> int:
+    """Print one token document; return 0, or 1 when it is an error."""
+    try:
+        document = token_document(sts.assume_role(config.current().call))
+        status = 0
+    except StsError as error:
+        logger.error("%s (%s)", error.code, error.detail)
+        document = token_error(error)
+        status = 1
+    print(encode(document).decode("ascii"))
+    return status
+
+
+def raise_file_limit() -> None:
+    """Let the process open as many files as it is allowed to, as a JVM does.
+
+    Each connection is one, and often 1024 is the limit that a process starts with.
+    """
+    try:
+        import resource
+    except ImportError:  # Windows, which has no such limit
+        return
+    with contextlib.suppress(OSError, ValueError):
+        _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+
+
+def welcome(server: TokenServer) -> str:
+    """Return what is served and where, and who may have it."""
+    lines = [f"sts-server {__version__}: {server.config.current().description}"]
+    for address in addresses(server.server_address[0]):
+        host = f"[{address}]" if ":" in address else address
+        lines.append(f"  http://{host}:{server.server_port}/")
+    return "\n".join([*lines, "Whoever reaches this port gets a token. Ctrl-C stops."])
+
+
+def addresses(bound: Any) -> list[str]:
+    """Return the addresses to reach a server at that is bound to *bound*."""
+    if not ipaddress.ip_address(bound).is_unspecified:
+        return [bound]
+    found = ["127.0.0.1"]
+    # To "connect" a UDP socket sends nothing; the system only chooses the interface
+    # that leads to the address, one of those for documentation.
+    families = [(socket.AF_INET, "192.0.2.1")]
+    if ":" in bound:
+        families.append((socket.AF_INET6, "2001:db8::1"))
+    for family, anywhere in families:
+        with (
+            contextlib.suppress(OSError),
+            socket.socket(family, socket.SOCK_DGRAM) as probe,
+        ):
+            probe.connect((anywhere, 9))
+            found.append(probe.getsockname()[0])
+    return found
+
+
+def serve(server: TokenServer, message: str) -> int:
+    """Print *message* and serve until SIGINT or SIGTERM; then finish and return 0.
+
+    A second signal ends the process at once.
+    """
+
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        if server.is_stopping:
+            os._exit(0)
+        server.is_stopping = True  # the accepting thread looks twice a second
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, stop)
+    with contextlib.suppress(OSError):  # a full disk
+        print(message, flush=True)
+    with contextlib.suppress(Stopped):
+        server.serve_forever()
+    server.drain(DRAIN_SECONDS)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,88 @@
+"""Fixtures: an STS stand-in and a token server that calls it."""
+
+from __future__ import annotations
+
+import logging
+import socket
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    ROLE_ARN,
+    RunningServer,
+    write_config,
+)
+
+from demo.sts import StsStandIn
+from sts_server import LiveConfig, StsClient
+
+PROXY_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
+
+
+@pytest.fixture(autouse=True)
+def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fail a test that connects anywhere else, and keep the SDK from a proxy."""
+    connect = socket.socket.connect
+
+    def connect_here(self: socket.socket, address: Any) -> None:
+        assert address[0] in ("127.0.0.1", "::1"), f"a test connects to {address[0]}"
+        connect(self, address)
+
+    monkeypatch.setattr(socket.socket, "connect", connect_here)
+    for name in PROXY_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def sts() -> Iterator[StsStandIn]:
+    """An STS stand-in with one RAM user that may assume one role."""
+    with StsStandIn() as stand_in:
+        stand_in.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
+        stand_in.add_role(ROLE_ARN)
+        yield stand_in
+
+
+@pytest.fixture(scope="session")
+def sts_client() -> StsClient:
+    """The server's STS client; importing the SDK takes a while."""
+    return StsClient()
+
+
+MakeServer = Callable[..., RunningServer]
+
+
+@pytest.fixture
+def make_server(
+    tmp_path: Path,
+    sts: StsStandIn,
+    sts_client: StsClient,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[MakeServer]:
+    """Return a function that starts a token server with some settings changed."""
+    caplog.set_level(logging.INFO, "sts_server")
+    servers: list[RunningServer] = []
+
+    def make(**changes: object) -> RunningServer:
+        path = write_config(tmp_path, **{"StsEndpoint": sts.url} | changes)
+        servers.append(RunningServer(LiveConfig(path), sts_client))
+        return servers[-1]
+
+    yield make
+    for server in servers:
+        server.close()
+
+
+@pytest.fixture
+def server(make_server: MakeServer) -> RunningServer:
+    """A token server as a reference server would be set up."""
+    return make_server()

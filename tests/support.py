@@ -1,0 +1,101 @@
+"""What the tests share: a token server on loopback, and ways to talk to it."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import socket
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sts_server import LiveConfig, StsClient, TokenServer
+
+ACCESS_KEY_ID = "LTAItestAccessKeyId"
+ACCESS_KEY_SECRET = "testAccessKeySecret+/="
+ROLE_ARN = "acs:ram::1234567890123456:role/app-uploader"
+POLICY_DIRECTORY = Path(__file__).parent.parent / "policy"
+
+
+def settings(**changes: Any) -> dict[str, Any]:
+    """Return the settings of a working config.json, less those changed to None."""
+    values: dict[str, Any] = {
+        "AccessKeyID": ACCESS_KEY_ID,
+        "AccessKeySecret": ACCESS_KEY_SECRET,
+        "RoleArn": ROLE_ARN,
+        "TokenExpireTime": "900",
+        "PolicyFile": str(POLICY_DIRECTORY / "bucket_write_policy.txt"),
+        "BucketName": "my-bucket",
+        "ObjectPrefix": "photos/",
+    } | changes
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def write_config(folder: Path, **changes: Any) -> Path:
+    """Write a config.json into *folder*, which only its owner may read."""
+    path = folder / "config.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(settings(**changes)), encoding="utf-8")
+    return path
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply as its client sees it; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    @property
+    def json(self) -> Any:
+        """The document in the body."""
+        return json.loads(self.body)
+
+
+class RunningServer:
+    """A token server that serves in a thread of its own."""
+
+    def __init__(self, config: LiveConfig, client: StsClient) -> None:
+        self.server = TokenServer("127.0.0.1", 0, config, client)
+        self.port: int = self.server.server_port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._thread = threading.Thread(
+            target=self.server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving; the connections that are open end with it."""
+        self.server.shutdown()
+        self._thread.join()
+        self.server.drain(5)
+
+    def request(
+        self,
+        target: str = "/",
+        method: str = "GET",
+        headers: dict[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> Reply:
+        """Send one request on a connection of its own."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
+        with contextlib.closing(connection):
+            connection.request(method, target, body, headers or {})
+            return read_reply(connection)
+
+    @contextlib.contextmanager
+    def connect(self) -> Iterator[socket.socket]:
+        """Connect a bare socket."""
+        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
+            yield client
+
+
+def read_reply(connection: http.client.HTTPConnection) -> Reply:
+    """Return the reply that *connection* waits for."""
+    response = connection.getresponse()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Reply(response.status, headers, response.read())

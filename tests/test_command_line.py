@@ -1,0 +1,408 @@
+"""What an operator sees who runs the server from a shell."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import ACCESS_KEY_SECRET, read_reply, write_config
+
+import sts_server
+from demo.sts import Fail, StsStandIn
+
+SERVER = Path(sts_server.__file__)
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the command line of a server with *arguments*."""
+    sdk = "ignore::DeprecationWarning:alibabacloud_tea_openapi.utils"
+    options = ["-W", "error", "-W", sdk]
+    return [sys.executable, *options, str(SERVER), *map(str, arguments)]
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the server until it ends by itself."""
+    return subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=30,
+        env=os.environ | environment,
+        check=False,
+    )
+
+
+@contextlib.contextmanager
+def running(
+    *arguments: str | Path, stderr: int = subprocess.PIPE
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a server on a free port of 127.0.0.1; give its process and port."""
+    with subprocess.Popen(
+        command("0", "--bind", "127.0.0.1", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                if match := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                    break
+            assert match, "the server did not start"
+            yield process, int(match[1])
+        finally:
+            process.kill()
+
+
+def ask(port: int, target: str = "/") -> int:
+    """Return the StatusCode of the document at *target*."""
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request("GET", target)
+        return int(read_reply(connection).json["StatusCode"])
+
+
+@pytest.fixture
+def config(tmp_path: Path, sts: StsStandIn) -> Path:
+    """A working config.json."""
+    return write_config(tmp_path, StsEndpoint=sts.url)
+
+
+def test_once_prints_one_token_document(config: Path, sts: StsStandIn) -> None:
+    result = run("--once", "--config", config)
+
+    assert result.returncode == 0
+    document = json.loads(result.stdout)
+    assert list(document) == [
+        "StatusCode",
+        "AccessKeyId",
+        "AccessKeySecret",
+        "SecurityToken",
+        "Expiration",
+    ]
+    assert sts.issued(document["SecurityToken"])
+    assert result.stderr == ""
+
+
+def test_once_exits_1_for_an_error(config: Path, sts: StsStandIn) -> None:
+    sts.always(Fail("NoPermission", "No.", 403))
+
+    result = run("--once", "--config", config)
+
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["ErrorCode"] == "NoPermission"
+    assert " NoPermission (RequestId " in result.stderr
+
+
+def test_version_names_the_product() -> None:
+    assert run("--version").stdout == f"sts-server {sts_server.__version__}\n"
+
+
+def test_start_says_what_is_served_and_where(config: Path) -> None:
+    with running("--config", config) as (process, port):
+        process.terminate()
+        assert process.stdout
+        output = process.stdout.read()
+        process.wait(timeout=20)
+
+    assert process.returncode == 0
+    assert "Whoever reaches this port gets a token." in output
+    assert port
+
+
+def test_by_default_all_addresses_are_served(
+    config: Path, free_port: int, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        command(str(free_port)),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        cwd=tmp_path,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            first, second = (process.stdout.readline() for _ in range(2))
+            assert "tokens of 900 s" in first
+            assert second == f"  http://127.0.0.1:{free_port}/\n"
+            hosts = ["127.0.0.1"]
+            if socket.has_dualstack_ipv6():
+                hosts.append("::1")
+            for host in hosts:
+                connection = http.client.HTTPConnection(host, free_port, timeout=20)
+                with contextlib.closing(connection):
+                    connection.request("GET", "/healthz")
+                    assert read_reply(connection).status == 200
+        finally:
+            process.kill()
+
+
+@pytest.fixture
+def free_port() -> int:
+    """A port that was free a moment ago."""
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        return int(taken.getsockname()[1])
+
+
+# Every way not to start is one line on stderr.
+
+
+def test_a_port_in_use_exits_1(config: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        result = run(str(port), "--bind", "127.0.0.1", "--config", config)
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        f"sts_server: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
+    )
+
+
+@pytest.mark.parametrize("address", ["192.0.2.1", "a" * 64])
+def test_an_address_that_is_not_of_this_machine_exits_1(
+    config: Path, address: str
+) -> None:
+    result = run("0", "--bind", address, "--config", config)
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 1
+    assert f"cannot listen on {address} port 0" in result.stderr
+
+
+def test_a_port_without_permission_exits_1(config: Path) -> None:
+    without_permission = (
+        "import socket, sys, sts_server\n"
+        "def bind(*_): raise PermissionError(13, 'Permission denied')\n"
+        "socket.socket.bind = bind  # root may use any port\n"
+        "sys.exit(sts_server.main())\n"
+    )
+
+    result = subprocess.run(
+        [sys.executable, "-c", without_permission, "80", "--config", config],
+        capture_output=True,
+        text=True,
+        cwd=SERVER.parent,
+        timeout=30,
+        check=False,
+    )
+
+    assert result.returncode == 1
+    assert result.stderr == (
+        "sts_server: cannot listen on all addresses port 80: Permission denied\n"
+    )
+
+
+def test_a_broken_configuration_exits_2_with_a_line_for_each_problem(
+    tmp_path: Path,
+) -> None:
+    path = write_config(tmp_path, RoleArn="x", TokenExpireTime=1)
+
+    result = run("--config", path)
+
+    assert result.returncode == 2
+    role, duration = result.stderr.splitlines()
+    assert role.startswith(f"sts_server: {path}: RoleArn is 'x'; it must be ")
+    assert duration.startswith(f"sts_server: {path}: TokenExpireTime is 1; ")
+    assert ACCESS_KEY_SECRET not in result.stderr
+
+
+def test_a_missing_configuration_exits_2(tmp_path: Path) -> None:
+    result = run("--config", tmp_path / "config.json")
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        f"sts_server: {tmp_path}/config.json: cannot be read: "
+        "No such file or directory\n"
+    )
+
+
+def test_a_missing_sdk_exits_2_with_the_command_to_run(
+    config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "alibabacloud_sts20150401.py").write_text("raise ImportError('gone')")
+
+    result = run("--config", config, PYTHONPATH=str(tmp_path))
+
+    assert result.returncode == 2
+    assert result.stderr.count("\n") == 1
+    assert "pip install alibabacloud-sts20150401" in result.stderr
+
+
+@pytest.mark.parametrize("port", ["65536", "-1", "http", "7080.0"])
+def test_an_odd_port_exits_2(port: str) -> None:
+    assert run(port).returncode == 2
+
+
+# How it ends
+
+POSIX = pytest.mark.skipif(os.name != "posix", reason="Windows has no such signals")
+
+
+@POSIX
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_an_idle_server_with_0(config: Path, number: int) -> None:
+    with (
+        running("--config", config) as (process, port),
+        socket.create_connection(("127.0.0.1", port)) as idle,
+    ):
+        ask(port)
+        process.send_signal(number)
+        assert process.wait(timeout=5) == 0
+        assert idle.recv(1) == b""
+
+
+@POSIX
+def test_a_signal_lets_requests_in_flight_finish(config: Path, sts: StsStandIn) -> None:
+    answers: list[int] = []
+    with running("--config", config) as (process, port):
+        asking = threading.Thread(target=lambda: answers.append(ask(port)))
+        with sts.held():
+            asking.start()
+            sts.wait_for_requests(1)
+            process.terminate()
+            with pytest.raises(subprocess.TimeoutExpired):
+                process.wait(timeout=1)
+        asking.join()
+        assert process.wait(timeout=5) == 0
+
+    assert answers == [200]
+
+
+@POSIX
+def test_a_second_signal_ends_it_at_once(config: Path, sts: StsStandIn) -> None:
+    with (
+        running("--config", config) as (process, port),
+        sts.held(),
+        socket.create_connection(("127.0.0.1", port)) as client,
+    ):
+        client.sendall(b"GET / HTTP/1.1\r\nHost: h\r\n\r\n")
+        sts.wait_for_requests(1)
+        process.terminate()
+        with pytest.raises(subprocess.TimeoutExpired):
+            process.wait(timeout=1)
+        process.terminate()
+        assert process.wait(timeout=1) == 0
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_under_the_log_stops_nothing(config: Path) -> None:
+    with (
+        open("/dev/full", "w") as full,
+        running("--config", config, stderr=full.fileno()) as (_, port),
+    ):
+        assert [ask(port) for _ in range(3)] == [200, 200, 200]
+
+
+def test_an_edit_takes_effect_in_a_running_server(
+    config: Path, tmp_path: Path, sts: StsStandIn
+) -> None:
+    with running("--config", config) as (_, port):
+        ask(port)
+        write_config(tmp_path, StsEndpoint=sts.url, RoleSessionName="edited")
+        deadline = time.monotonic() + 10
+        while sts.requests[-1].params["RoleSessionName"] != "edited":
+            assert time.monotonic() < deadline
+            ask(port)
+
+
+def test_the_sdk_prints_nothing_of_its_own(config: Path, sts: StsStandIn) -> None:
+    """It has loggers with handlers on stderr, and DEBUG=sdk prints signatures."""
+    sts.always(Fail("Throttling.User", "Request was denied.", 400))
+
+    result = run("--once", "--config", config, DEBUG="sdk")
+
+    assert len(result.stderr.splitlines()) == 1
+    assert "ACS3-HMAC-SHA256" not in result.stderr + result.stdout
+
+
+def test_without_any_credentials_one_line_says_what_was_looked_for(
+    tmp_path: Path, sts: StsStandIn
+) -> None:
+    path = write_config(
+        tmp_path, AccessKeyID="", AccessKeySecret="", StsEndpoint=sts.url
+    )
+    environment = {
+        "HOME": str(tmp_path),
+        "ALIBABA_CLOUD_ECS_METADATA_DISABLED": "true",  # it is not on this machine
+        "ALIBABA_CLOUD_ACCESS_KEY_ID": "",
+    }
+
+    result = run("--once", "--config", path, **environment)
+
+    assert result.returncode == 1
+    assert json.loads(result.stdout)["ErrorCode"] == "SDK.InvalidCredential"
+    assert result.stderr.count("\n") == 1
+    assert "ALIBABA_CLOUD_ACCESS_KEY_ID" in result.stderr
+
+
+# What it costs, and what it survives
+
+LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+
+
+def usage(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Return threads, open files and peak memory in MB of a running server."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    values = dict(re.findall(r"(\w+):\s+(\d+)", status))
+    return {
+        "threads": int(values["Threads"]),
+        "files": len(os.listdir(f"/proc/{process.pid}/fd")),
+        "peak MB": int(values["VmHWM"]) // 1024,
+    }
+
+
+@LINUX
+def test_200_connections_that_wait_cost_little(config: Path) -> None:
+    with running("--config", config) as (process, port):
+        ask(port)
+        before = usage(process)
+        with contextlib.ExitStack() as stack:
+            for _ in range(200):
+                client = socket.create_connection(("127.0.0.1", port))
+                stack.enter_context(client).sendall(b"GET / HTTP/1.1\r\n")
+            begin = time.monotonic()
+            assert ask(port) == 200
+            assert time.monotonic() - begin < 1
+            during = usage(process)
+        deadline = time.monotonic() + 10
+        while usage(process)["threads"] > before["threads"]:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+
+        assert usage(process)["files"] <= before["files"]
+    assert before["peak MB"] < 75
+    assert during["peak MB"] < 120
+    assert during["threads"] > 200
+
+
+@LINUX
+def test_running_out_of_files_is_survived_and_logged_once(config: Path) -> None:
+    import resource
+
+    with running("--config", config) as (process, port):
+        ask(port)
+        most = usage(process)["files"] + 20
+        resource.prlimit(process.pid, resource.RLIMIT_NOFILE, (most, most))
+        with contextlib.ExitStack() as stack:
+            for _ in range(40):
+                client = socket.create_connection(("127.0.0.1", port))
+                stack.enter_context(client).sendall(b"GET / HTTP/1.1\r\n")
+            time.sleep(0.5)  # for the server to complain more than once, if it would
+        assert ask(port) == 200
+        process.terminate()
+        assert process.stderr
+        log = process.stderr.read()
+
+    assert log.count("cannot accept connections: Too many open files") == 1

@@ -1,0 +1,498 @@
+"""What an operator notices of config.json: its problems, its warnings, its edits."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+from support import ACCESS_KEY_SECRET, ROLE_ARN, settings, write_config
+
+import sts_server
+from sts_server import Config, ConfigError, LiveConfig, load_config, read_file
+
+
+def load(folder: Path, **changes: Any) -> Config:
+    """Return the configuration of a config.json with *changes*."""
+    return load_config(write_config(folder, **changes), read_file)
+
+
+def problems(folder: Path, **changes: Any) -> list[str]:
+    """Return what is wrong with a config.json with *changes*, without its path."""
+    with pytest.raises(ConfigError) as raised:
+        load(folder, **changes)
+    return [problem.partition("config.json: ")[2] for problem in raised.value.problems]
+
+
+def test_settings_reach_the_assume_role_call(tmp_path: Path) -> None:
+    call = load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x").call
+
+    assert (call.protocol, call.endpoint) == ("https", "sts.aliyuncs.com")
+    assert call.role_arn == ROLE_ARN
+    assert call.role_session_name == "alice@x"
+    assert call.duration_seconds == 3600
+    assert call.policy == (
+        '{"Version":"1","Statement":[{"Effect":"Allow","Action":["oss:PutObject",'
+        '"oss:ListParts","oss:AbortMultipartUpload"],'
+        '"Resource":["acs:oss:*:*:my-bucket/photos/*"]}]}'
+    )
+
+
+def test_defaults_are_those_of_the_reference_servers(tmp_path: Path) -> None:
+    config = load(tmp_path, TokenExpireTime=None)
+
+    assert config.call.duration_seconds == 900
+    assert config.call.role_session_name == "client_name"
+    assert config.token_reuse_seconds == 300
+    assert config.warnings == ()
+
+
+def test_the_config_json_of_a_reference_package_is_read(tmp_path: Path) -> None:
+    """Its keys, its quoted number; BucketName and ObjectPrefix came later."""
+    template = tmp_path / "policy.txt"
+    template.write_text('{"Version": "1", "Statement": [{"Effect": "Deny"}]}')
+
+    config = load(tmp_path, BucketName=None, ObjectPrefix=None, PolicyFile="policy.txt")
+
+    assert config.call.policy == '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
+
+
+def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
+    root = Path(sts_server.__file__).parent
+    shutil.copy(root / "config.json", tmp_path)
+    shutil.copytree(root / "policy", tmp_path / "policy")
+
+    with pytest.raises(ConfigError) as raised:
+        load_config(tmp_path / "config.json", read_file)
+
+    assert [problem.rpartition("/")[2] for problem in raised.value.problems] == [
+        "<name>, as the RAM console shows it",
+        "bucket_write_policy.txt: uses $BUCKET_NAME, but BucketName is empty",
+        "bucket_write_policy.txt: uses $OBJECT_PREFIX, but ObjectPrefix is empty",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        pytest.param(
+            {"RoleArn": ""},
+            "RoleArn is empty; it must be acs:ram::<account>:role/<name>, "
+            "as the RAM console shows it",
+            id="role missing",
+        ),
+        pytest.param(
+            {"RoleArn": f"{ROLE_ARN}\n"},
+            "RoleArn is 'acs:ram::1234567890123456:role/app-uploader\\n'; it must be "
+            "acs:ram::<account>:role/<name>, as the RAM console shows it",
+            id="role with a line end",
+        ),
+        pytest.param(
+            {"TokenExpireTime": 899},
+            "TokenExpireTime is 899; it must be a whole number of seconds "
+            "from 900 to 43200",
+            id="too short",
+        ),
+        pytest.param(
+            {"TokenExpireTime": "43201"},
+            "TokenExpireTime is 43201; it must be a whole number of seconds "
+            "from 900 to 43200",
+            id="too long",
+        ),
+        pytest.param(
+            {"TokenExpireTime": True},
+            "TokenExpireTime is true; it must be a whole number of seconds "
+            "from 900 to 43200",
+            id="no number",
+        ),
+        pytest.param(
+            {"TokenExpireTime": "15 min"},
+            'TokenExpireTime is "15 min"; it must be a whole number of seconds '
+            "from 900 to 43200",
+            id="number with a unit",
+        ),
+        pytest.param(
+            {"TokenReuseTime": 601},
+            "TokenReuseTime is 601; it must be a whole number of seconds from 0 to 600",
+            id="reuse beyond what the mobile SDKs accept",
+        ),
+        pytest.param(
+            {"RoleSessionName": "a"},
+            "RoleSessionName is 'a'; it must be 2 to 64 letters, digits and . @ - _",
+            id="session name too short",
+        ),
+        pytest.param(
+            {"RoleSessionName": 7},
+            "RoleSessionName must be a string, not int",
+            id="session name no string",
+        ),
+        pytest.param(
+            {"BucketName": "My_Bucket"},
+            "BucketName is 'My_Bucket'; it must be 3 to 63 lower-case letters, "
+            "digits and -, as the OSS console shows it",
+            id="no bucket name",
+        ),
+        pytest.param(
+            {"ObjectPrefix": "a*"},
+            "ObjectPrefix is 'a*'; it must be the beginning of an object name: no / "
+            "or \\ first, no control characters, no * or ?, which a policy takes for "
+            "wildcards",
+            id="wildcard in the prefix",
+        ),
+        pytest.param(
+            {"StsEndpoint": "ftp://sts.aliyuncs.com"},
+            "StsEndpoint is 'ftp://sts.aliyuncs.com'; it must be a host, host:port, "
+            "http://host:port or https://host:port",
+            id="endpoint of another kind",
+        ),
+        pytest.param(
+            {"StsEndpoint": "sts.aliyuncs.com:70000"},
+            "StsEndpoint is 'sts.aliyuncs.com:70000'; it must be a host, host:port, "
+            "http://host:port or https://host:port",
+            id="endpoint with no port",
+        ),
+        pytest.param(
+            {"PolicyFile": None},
+            "PolicyFile is missing; it must name a session policy template, such as "
+            "policy/bucket_write_policy.txt",
+            id="no template",
+        ),
+        pytest.param(
+            {"AccessKeySecret": ""},
+            "AccessKeySecret is empty; set it too, or leave both out to use the "
+            "default credential chain (environment, OIDC, profile, ECS role)",
+            id="half a pair",
+        ),
+        pytest.param(
+            {"AccessKeyID": ""},
+            "AccessKeyID is empty; set it too, or leave both out to use the "
+            "default credential chain (environment, OIDC, profile, ECS role)",
+            id="the other half",
+        ),
+        pytest.param(
+            {"AccessKeyId": "another"},
+            "AccessKeyID and AccessKeyId differ; leave one of them out",
+            id="both spellings",
+        ),
+        pytest.param(
+            {"AccessKeySecret": f"{ACCESS_KEY_SECRET} "},
+            "AccessKeySecret has a blank or another character that no key has in it",
+            id="blank in the secret",
+        ),
+    ],
+)
+def test_a_wrong_setting_is_named_with_value_and_bound(
+    tmp_path: Path, changes: dict[str, Any], expected: Any
+) -> None:
+    assert problems(tmp_path, **changes) == [expected]
+
+
+def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
+    found = problems(tmp_path, RoleArn="x", TokenExpireTime=1, RoleSessionName="?")
+
+    assert [problem.split()[0] for problem in found] == [
+        "RoleArn",
+        "TokenExpireTime",
+        "RoleSessionName",
+    ]
+
+
+def test_problems_name_the_file(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError) as raised:
+        load(tmp_path, RoleArn="x")
+
+    assert str(raised.value).startswith(f"{tmp_path / 'config.json'}: RoleArn ")
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [ACCESS_KEY_SECRET + "\n", ACCESS_KEY_SECRET + "\u3000", ["s3cret"], 12345],
+)
+def test_a_wrong_secret_is_not_shown(tmp_path: Path, secret: Any) -> None:
+    found = problems(tmp_path, AccessKeySecret=secret)
+
+    assert len(found) <= 2
+    assert ACCESS_KEY_SECRET not in str(found)
+    assert "12345" not in str(found)
+    assert "s3cret" not in str(found)
+
+
+def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
+    assert ACCESS_KEY_SECRET not in repr(load(tmp_path))
+
+
+def test_both_spellings_of_the_access_key_id_are_read(tmp_path: Path) -> None:
+    call = load(tmp_path, AccessKeyID=None, AccessKeyId="LTAIother").call
+
+    assert call.access_key_id == "LTAIother"
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        pytest.param(
+            b"", "is not JSON: Expecting value, line 1 column 1", id="empty file"
+        ),
+        pytest.param(
+            b'{"RoleArn": "x",}',
+            "is not JSON: ",
+            id="comma too many",
+        ),
+        pytest.param(b"[]", "must hold one JSON object, {...}", id="a list"),
+        pytest.param(b'{"a": 1, "a": 2}', "a stands there twice", id="a key twice"),
+        pytest.param(b'{"a": NaN}', "NaN is not JSON", id="NaN"),
+        pytest.param(b"\xff\xfe{\x00}\x00", "is not UTF-8 text", id="UTF-16"),
+        pytest.param(b'{"a": "\\ud800"}', "is not UTF-8 text", id="half a surrogate"),
+        pytest.param(b"[" * 100_000, "is nested too deeply", id="nested"),
+        pytest.param(
+            b" " * 1_048_577, "is larger than 1048576 bytes", id="a huge file"
+        ),
+        pytest.param(b"1" * 5000, "", id="a huge number"),
+    ],
+)
+def test_what_is_no_configuration_is_refused(
+    tmp_path: Path, content: bytes, expected: Any
+) -> None:
+    path = tmp_path / "config.json"
+    path.write_bytes(content)
+
+    with pytest.raises(ConfigError) as raised:
+        load_config(path, read_file)
+
+    (problem,) = raised.value.problems
+    assert problem.startswith(f"{path}: ")
+    assert expected in problem
+    assert "\n" not in problem
+
+
+def test_a_missing_file_is_named(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: No such file"):
+        load_config(tmp_path / "config.json", read_file)
+
+
+def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "config.json"
+    path.write_text(json.dumps(settings()), encoding="utf-8-sig")
+
+    assert load_config(path, read_file).call.role_arn == ROLE_ARN
+
+
+@pytest.mark.parametrize(
+    ("key", "hint"),
+    [
+        pytest.param(
+            "TokenExpiretime", "; did you mean TokenExpireTime?", id="other case"
+        ),
+        pytest.param("BucketNames", "; did you mean BucketName?", id="misspelt"),
+        pytest.param("Colour", "", id="nothing near"),
+    ],
+)
+def test_an_unknown_key_is_a_warning_with_the_nearest_known_one(
+    tmp_path: Path, key: str, hint: str
+) -> None:
+    (warning,) = load(tmp_path, **{key: "x"}).warnings
+
+    assert warning.endswith(f"config.json: {key} is not a setting{hint}")
+
+
+@pytest.mark.skipif(os.name != "posix", reason="Windows has no such permissions")
+def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
+    write_config(tmp_path).chmod(0o644)
+
+    (warning,) = load_config(tmp_path / "config.json", read_file).warnings
+
+    assert "others may read it" in warning
+
+
+def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
+    config = load(tmp_path, PolicyFile="")
+
+    assert config.call.policy is None
+    assert "a token may do everything" in str(config.warnings)
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"),
+    [
+        pytest.param(
+            "sts.cn-x.aliyuncs.com", ("https", "sts.cn-x.aliyuncs.com"), id="host"
+        ),
+        pytest.param("127.0.0.1:7090", ("https", "127.0.0.1:7090"), id="host and port"),
+        pytest.param("http://127.0.0.1:7090", ("http", "127.0.0.1:7090"), id="http"),
+        pytest.param("http://[::1]:7090/", ("http", "[::1]:7090"), id="IPv6"),
+        pytest.param("https://sts-vpc.x", ("https", "sts-vpc.x"), id="https"),
+    ],
+)
+def test_sts_endpoint_may_be_a_host_or_a_url(
+    tmp_path: Path, value: Any, expected: Any
+) -> None:
+    config = load(tmp_path, StsEndpoint=value)
+
+    assert (config.call.protocol, config.call.endpoint) == expected
+    assert config.warnings == ()
+
+
+def test_plain_http_to_another_machine_is_a_warning(tmp_path: Path) -> None:
+    (warning,) = load(tmp_path, StsEndpoint="http://sts.aliyuncs.com").warnings
+
+    assert "StsEndpoint is plain HTTP" in warning
+
+
+# Edits while the server runs
+
+
+class Edited:
+    """A config.json that is edited while LiveConfig watches it by a fake clock."""
+
+    def __init__(self, folder: Path) -> None:
+        self.path = write_config(folder)
+        self.now = 0.0
+        self.live = LiveConfig(self.path, clock=lambda: self.now)
+
+    def session(self, seconds: float = 1.0) -> str:
+        """Return the session name in force *seconds* later."""
+        self.now += seconds
+        return self.live.current().call.role_session_name
+
+
+@pytest.fixture
+def edited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Edited:
+    caplog.set_level(logging.INFO, "sts_server")
+    return Edited(tmp_path)
+
+
+def test_an_edit_in_place_takes_effect(tmp_path: Path, edited: Edited) -> None:
+    write_config(tmp_path, RoleSessionName="edited")
+
+    assert edited.session() == "edited"
+
+
+def test_an_edit_that_keeps_size_and_time_takes_effect(
+    tmp_path: Path, edited: Edited
+) -> None:
+    before = edited.path.stat()
+    write_config(tmp_path, BucketName="my-kucket")
+    os.utime(edited.path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+    edited.now += 1
+    policy = edited.live.current().call.policy
+    assert policy
+    assert "my-kucket" in policy
+
+
+def test_files_are_looked_at_once_a_second(
+    tmp_path: Path, edited: Edited, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks: list[Path] = []
+
+    def counted(path: Path) -> bytes:
+        looks.append(path)
+        return read_file(path)
+
+    monkeypatch.setattr(sts_server, "read_file", counted)
+
+    for _ in range(12):
+        edited.session(0.25)
+
+    assert len(looks) == 3 * 2  # config.json and the template, each second
+
+
+def test_an_atomic_replacement_takes_effect(tmp_path: Path, edited: Edited) -> None:
+    folder = tmp_path / "new"
+    folder.mkdir()
+    os.replace(write_config(folder, RoleSessionName="replaced"), edited.path)
+
+    assert edited.session() == "replaced"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="symbolic links need a privilege")
+def test_a_symlink_swap_takes_effect(tmp_path: Path) -> None:
+    """As Kubernetes does it: config.json -> ..data/config.json, ..data -> a version."""
+    for version in ("one", "two"):
+        (tmp_path / version).mkdir()
+        write_config(tmp_path / version, RoleSessionName=version)
+    (tmp_path / "..data").symlink_to("one")
+    (tmp_path / "config.json").symlink_to("..data/config.json")
+    now = 0.0
+    live = LiveConfig(tmp_path / "config.json", clock=lambda: now)
+
+    (tmp_path / "swap").symlink_to("two")
+    os.replace(tmp_path / "swap", tmp_path / "..data")
+    now += 1
+
+    assert live.current().call.role_session_name == "two"
+
+
+def test_an_edited_template_takes_effect(tmp_path: Path) -> None:
+    template = tmp_path / "policy.txt"
+    template.write_text('{"Version":"1","Statement":[{"Effect":"Deny"}]}')
+    write_config(tmp_path, PolicyFile="policy.txt")
+    now = 0.0
+    live = LiveConfig(tmp_path / "config.json", clock=lambda: now)
+
+    template.write_text('{"Version":"1","Statement":[{"Effect":"Allow"}]}')
+    now += 1
+
+    assert live.current().call.policy == (
+        '{"Version":"1","Statement":[{"Effect":"Allow"}]}'
+    )
+
+
+def test_a_template_that_is_gone_and_back_is_read_again(tmp_path: Path) -> None:
+    template = tmp_path / "policy.txt"
+    content = '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
+    template.write_text(content)
+    path = write_config(tmp_path, PolicyFile="policy.txt")
+    now = 0.0
+    live = LiveConfig(path, clock=lambda: now)
+
+    template.unlink()
+    write_config(tmp_path, PolicyFile="policy.txt", RoleSessionName="edited")
+    now += 1
+    assert live.current().call.role_session_name == "client_name"
+    template.write_text(content)
+    now += 1
+
+    assert live.current().call.role_session_name == "edited"
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        pytest.param(b"", id="empty"),
+        pytest.param(b'{"AccessKeyID": "LTAI', id="half written"),
+        pytest.param(b'{"RoleArn": "wrong"}', id="wrong value"),
+    ],
+)
+def test_a_wrong_edit_changes_nothing_and_is_logged_once(
+    edited: Edited, caplog: pytest.LogCaptureFixture, content: bytes
+) -> None:
+    edited.path.write_bytes(content)
+
+    assert [edited.session() for _ in range(3)] == ["client_name"] * 3
+    assert caplog.messages.count("the configuration read before stays in force") == 1
+    assert str(edited.path) in caplog.text
+
+
+def test_a_file_that_is_gone_and_back_is_read_again(
+    tmp_path: Path, edited: Edited, caplog: pytest.LogCaptureFixture
+) -> None:
+    edited.path.unlink()
+    assert [edited.session() for _ in range(2)] == ["client_name"] * 2
+    assert caplog.text.count("cannot be read") == 1
+
+    write_config(tmp_path, RoleSessionName="back")
+    assert edited.session() == "back"
+
+
+def test_a_repaired_edit_takes_effect(tmp_path: Path, edited: Edited) -> None:
+    edited.path.write_bytes(b"{")
+    edited.session()
+
+    write_config(tmp_path, RoleSessionName="repaired")
+
+    assert edited.session() == "repaired"
