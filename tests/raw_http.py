@@ -1,0 +1,100 @@
+"""A client that sends any bytes, and reads replies more strictly than most."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import socket
+import time
+from collections.abc import Sequence
+
+from support import Reply
+
+PAUSE_SECONDS = 0.01  # between chunks, so that they mostly arrive one by one
+PATIENCE_SECONDS = 10.0  # for a reply, or for the end of a connection
+
+STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [A-Z][A-Za-z -]+")
+FIELD_LINE = re.compile(r"([A-Za-z-]+): ([!-~][ -~]*)")
+
+
+def connect(port: int) -> socket.socket:
+    """Return a socket that is connected to *port* of this machine."""
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
+
+
+def send(client: socket.socket, chunks: Sequence[bytes]) -> None:
+    """Send *chunks*, each as a packet of its own as far as a client can tell."""
+    for number, chunk in enumerate(chunks):
+        if number:
+            time.sleep(PAUSE_SECONDS)
+        client.sendall(chunk)
+
+
+def read_to_end(client: socket.socket) -> bytes:
+    """Return all that comes until the other side closes.
+
+    Raises TimeoutError when it does not, and ConnectionResetError when it leaves bytes
+    of ours unread, which can cost a client its reply.
+    """
+    received = bytearray()
+    while arrived := client.recv(65536):
+        received += arrived
+    return bytes(received)
+
+
+def exchange(port: int, *chunks: bytes) -> bytes:
+    """Return all that comes back for *chunks* until the other side closes."""
+    with connect(port) as client:
+        send(client, chunks)
+        return read_to_end(client)
+
+
+def exchange_anyhow(port: int, *chunks: bytes) -> bytes:
+    """Do the same where a reset is no surprise; return what came before it."""
+    received = bytearray()
+    with connect(port) as client:
+        with contextlib.suppress(ConnectionError):
+            send(client, chunks)
+        with contextlib.suppress(ConnectionError):
+            while arrived := client.recv(65536):
+                received += arrived
+    return bytes(received)
+
+
+def parse_replies(received: bytes) -> list[Reply]:
+    """Return the replies that *received* consists of.
+
+    A reply to HEAD is told from others by what follows its head: nothing, or the next
+    reply.  Raises AssertionError for bytes that are no reply.
+    """
+    replies = []
+    while received:
+        head, end, received = received.partition(b"\r\n\r\n")
+        status_line, *field_lines = head.decode("ascii").split("\r\n")
+        match = STATUS_LINE.fullmatch(status_line.encode())
+        assert match, f"no reply begins like this: {head[:200]!r}"
+        assert end, f"a reply ends within its head: {head[-200:]!r}"
+        status, headers = int(match[1]), parse_fields(field_lines)
+        length = 0
+        if status >= 200 and status != 204 and not is_next(received):
+            length = int(headers["content-length"])
+        assert len(received) >= length, f"a reply of {length} bytes: {received!r}"
+        replies.append(Reply(status, headers, received[:length]))
+        received = received[length:]
+    return replies
+
+
+def parse_fields(lines: Sequence[str]) -> dict[str, str]:
+    """Return header lines by name in lower case; none may come twice."""
+    headers: dict[str, str] = {}
+    for line in lines:
+        match = FIELD_LINE.fullmatch(line)
+        assert match, f"no header line looks like this: {line!r}"
+        assert match[1].lower() not in headers, f"a second {line!r}"
+        headers[match[1].lower()] = match[2]
+    return headers
+
+
+def is_next(received: bytes) -> bool:
+    """Return whether a reply without a body ended before *received*."""
+    return not received or received.startswith(b"HTTP/1.1 ")
