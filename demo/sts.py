@@ -14,8 +14,9 @@ It imitates AssumeRole and GetCallerIdentity.  It does not imitate, and answers 
 501: other actions, MFA, unknown or repeated parameters, a JSON body in RPC style, a
 body without Content-Length, and role chaining by a token that has a session policy.
 What else differs: no TLS; roles trust ARNs, without conditions; all callers share one
-quota; an empty parameter counts as absent; of a policy only the outline is checked; and
-which of several errors is reported is ours where the documentation gives no order.
+quota; an empty parameter counts as absent; the grammar of a policy is as strict as in
+demo.ram; and which of several errors is reported is ours where the documentation gives
+no order.
 
 Sources: "AssumeRole", "GetCallerIdentity" and "Signature method" (RPC style) in the
 STS documentation, "V3 request structure and signature", the tables of common errors.
@@ -46,6 +47,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 from weakref import WeakSet
 from xml.sax.saxutils import escape
+
+from demo import ram
 
 # --- Constants ------------------------------------------------------------------
 
@@ -461,25 +464,11 @@ def check_parameters(params: Mapping[str, str]) -> None:
     policy = params.get("Policy", "")
     if len(policy.encode(errors="replace")) > MAX_POLICY_BYTES:
         raise Refused("InvalidParameter.PolicySize")
-    if policy and not is_policy(policy):
-        raise Refused("InvalidParameter.PolicyGrammar")
-
-
-def is_policy(text: str) -> bool:
-    """Tell whether *text* has the outline of a RAM policy (page "Policy elements")."""
-    match parse_json(text):
-        case {"Version": "1", "Statement": [_, *_] as statements}:
-            return all(is_statement(statement) for statement in statements)
-    return False
-
-
-def is_statement(statement: Any) -> bool:
-    return (
-        isinstance(statement, dict)
-        and statement.get("Effect") in ("Allow", "Deny")
-        and ("Action" in statement) != ("NotAction" in statement)
-        and "Resource" in statement
-    )
+    if policy:
+        try:
+            ram.parse(policy)
+        except ram.PolicyGrammarError:
+            raise Refused("InvalidParameter.PolicyGrammar") from None
 
 
 # --- How a call may be answered -------------------------------------------------
