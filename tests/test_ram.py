@@ -97,9 +97,7 @@ def test_a_documented_form_is_a_policy(changes: dict[str, Any]) -> None:
         pytest.param(text_of(STATEMENT, statement=[]), id="element in lower case"),
         pytest.param(text_of(STATEMENT)[:-1] + ',"Version":"1"}', id="twice on top"),
         pytest.param(
-            text_of(STATEMENT)
-            .replace("{", '{"Effect": "Deny",')
-            .replace('{"Effect": "Deny",', "{", 1),
+            text_of(STATEMENT).replace('"Effect"', '"Effect": "Deny", "Effect"'),
             id="twice in a statement",
         ),
     ],
@@ -243,15 +241,7 @@ def test_a_policy_does_not_change() -> None:
 
     with pytest.raises(dataclasses.FrozenInstanceError):
         parsed.statements = ()  # type: ignore[misc]
-    assert {parsed: 1}[
-        policy(
-            statement(
-                **json.loads(
-                    json.dumps({"Condition": {"StringLike": {"oss:Prefix": ["a/*"]}}})
-                )
-            )
-        )
-    ] == 1
+    hash(parsed)  # raises TypeError if anything within can change
 
 
 # --- Wildcards
@@ -441,13 +431,12 @@ def test_a_condition_is_true_of_just_these(
         assert effect_of(conditional, context={KEY: value}) == expected, value
 
 
+A_VALUE = {"Numeric": "1", "Date": NOON, "Bool": "true", "Ip": "::1", "String": "a"}
+
+
 @pytest.mark.parametrize("name", OPERATORS)
 def test_a_missing_key_is_false_or_true_if_negated(name: str) -> None:
-    value = {"Bool": "true", "Numeri": "1", "DateEq": NOON}.get(name, "10.0.0.1")
-    if name.startswith("Numeric"):
-        value = "1"
-    elif name.startswith("Date"):
-        value = NOON
+    (value,) = [value for kind, value in A_VALUE.items() if kind in name]
     conditional = statement(Condition={name: {KEY: value}})
 
     expected = "Allow" if "Not" in name else None

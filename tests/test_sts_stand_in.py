@@ -659,6 +659,7 @@ def test_call_with_any_name_or_external_id_that_is_documented_succeeds(
                 "Action and NotAction": {**STATEMENT, "NotAction": "oss:*"},
                 "no Action": {"Effect": "Allow", "Resource": "*"},
                 "no Resource": {"Effect": "Allow", "Action": "*"},
+                "Principal": {**STATEMENT, "Principal": "*"},
             }.items()
         ),
     ],
