@@ -618,7 +618,7 @@ class LiveConfig:
             logger.info("new configuration: %s", self._config.description)
 
     def _load(self) -> Config:
-        self._seen = {self._path: None}
+        self._seen = {}
         config = load_config(self._path, self._read)
         for warning in config.warnings:
             logger.warning("%s", warning)
@@ -1147,7 +1147,6 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
     """
 
     server: TokenServer
-    protocol_version = "HTTP/1.1"
 
     def setup(self) -> None:
         """Prepare the connection."""
@@ -1182,7 +1181,6 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         """Read one request and reply."""
         self.close_connection = True  # unless the request turns out to be all right
         self.command, self.path, self.query = "-", "-", ""
-        self.started = time.monotonic()
         try:
             head = self.receive_head()
             if head is None:
@@ -1211,6 +1209,19 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         self.connection.settimeout(left)
         return self.connection.recv(MAX_HEAD_BYTES)
 
+    def receive_more(self, deadline: float, part: str) -> None:
+        """Add what arrives to what was received of a *part* of a request.
+
+        Raises RequestError at *deadline*, and when the client will send no more.
+        """
+        try:
+            arrived = self.receive(deadline)
+        except TimeoutError:
+            raise RequestError("RequestTimeout") from None
+        if not arrived:
+            raise malformed(f"The request ended within its {part}.")
+        self.received += arrived
+
     def receive_head(self) -> bytes | None:
         """Return the next request's head, or None if the client sends none.
 
@@ -1230,13 +1241,7 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         checked = 0
         while (end := self.received.find(b"\r\n\r\n")) < 0:
             checked = self.check_part(checked)
-            try:
-                arrived = self.receive(deadline)
-            except TimeoutError:
-                raise RequestError("RequestTimeout") from None
-            if not arrived:
-                raise malformed("The request ended within its head.")
-            self.received += arrived
+            self.receive_more(deadline, "head")
         if end > MAX_HEAD_BYTES:
             raise self.too_large()
         head, self.received = self.received[:end], self.received[end + 4 :]
@@ -1348,13 +1353,7 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         if self.is_asked_to_continue and len(self.received) < self.body_length:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
         while len(self.received) < self.body_length:
-            try:
-                arrived = self.receive(deadline)
-            except TimeoutError:
-                raise RequestError("RequestTimeout") from None
-            if not arrived:
-                raise malformed("The request ended within its body.")
-            self.received += arrived
+            self.receive_more(deadline, "body")
         self.received = self.received[self.body_length :]
 
     # Replying

@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
-import socket
 import threading
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -82,16 +80,22 @@ class RunningServer:
         body: bytes | None = None,
     ) -> Reply:
         """Send one request on a connection of its own."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=20)
-        with contextlib.closing(connection):
-            connection.request(method, target, body, headers or {})
-            return read_reply(connection)
+        return request(self.port, target, method, headers, body)
 
-    @contextlib.contextmanager
-    def connect(self) -> Iterator[socket.socket]:
-        """Connect a bare socket."""
-        with socket.create_connection(("127.0.0.1", self.port), timeout=20) as client:
-            yield client
+
+def request(
+    port: int,
+    target: str = "/",
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    host: str = "127.0.0.1",
+) -> Reply:
+    """Send one request to *port* of this machine on a connection of its own."""
+    connection = http.client.HTTPConnection(host, port, timeout=20)
+    with contextlib.closing(connection):
+        connection.request(method, target, body, headers or {})
+        return read_reply(connection)
 
 
 def read_reply(connection: http.client.HTTPConnection) -> Reply:

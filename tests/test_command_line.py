@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import os
 import re
@@ -17,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ACCESS_KEY_SECRET, read_reply, write_config
+from support import ACCESS_KEY_SECRET, request, write_config
 
 import sts_server
 from demo.sts import Fail, StsStandIn
@@ -68,10 +67,7 @@ def running(
 
 def ask(port: int, target: str = "/") -> int:
     """Return the StatusCode of the document at *target*."""
-    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
-    with contextlib.closing(connection):
-        connection.request("GET", target)
-        return int(read_reply(connection).json["StatusCode"])
+    return int(request(port, target).json["StatusCode"])
 
 
 @pytest.fixture
@@ -141,10 +137,7 @@ def test_by_default_all_addresses_are_served(
             if socket.has_dualstack_ipv6():
                 hosts.append("::1")
             for host in hosts:
-                connection = http.client.HTTPConnection(host, free_port, timeout=20)
-                with contextlib.closing(connection):
-                    connection.request("GET", "/healthz")
-                    assert read_reply(connection).status == 200
+                assert request(free_port, "/healthz", host=host).status == 200
         finally:
             process.kill()
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from conftest import MakeServer
+from raw_http import connect, exchange
 from support import ACCESS_KEY_SECRET, Reply, RunningServer
 
 from demo.sts import Fail, StsStandIn
@@ -51,9 +52,7 @@ def server(make_server: MakeServer, sts: StsStandIn) -> RunningServer:
 
 def raw(server: RunningServer, request: bytes) -> bytes:
     """Send *request* and return all the bytes that come back, the date replaced."""
-    with server.connect() as client:
-        client.sendall(request)
-        reply = b"".join(iter(lambda: client.recv(65536), b""))
+    reply = exchange(server.port, request)
     return re.sub(rb"Date: [^\r]+GMT\r\n", b"Date: ...\r\n", reply)
 
 
@@ -222,7 +221,7 @@ def test_a_post_body_is_ignored(server: RunningServer) -> None:
 
 
 def test_a_body_that_waits_to_be_asked_for_is_asked_for(server: RunningServer) -> None:
-    with server.connect() as client:
+    with connect(server.port) as client:
         client.sendall(
             b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 4\r\n"
             b"Expect: 100-continue\r\n\r\n"
@@ -270,7 +269,7 @@ def test_an_odd_callback_is_refused(
 
 def test_one_connection_serves_many_requests(server: RunningServer) -> None:
     request = b"GET / HTTP/1.1\r\nHost: h\r\n\r\n"
-    with server.connect() as client:
+    with connect(server.port) as client:
         for _ in range(5):
             client.sendall(request)
             reply = client.recv(65536)  # one recv: the server sends at once
@@ -281,7 +280,7 @@ def test_one_connection_serves_many_requests(server: RunningServer) -> None:
 def test_no_reply_waits_for_the_acknowledgement_of_another(
     server: RunningServer,
 ) -> None:
-    with server.connect() as client:
+    with connect(server.port) as client:
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
         client.recv(65536)
 
@@ -291,7 +290,7 @@ def test_no_reply_waits_for_the_acknowledgement_of_another(
 
 def test_http_1_0_keeps_a_connection_only_when_asked(server: RunningServer) -> None:
     plain = raw(server, b"GET / HTTP/1.0\r\n\r\n")
-    with server.connect() as client:
+    with connect(server.port) as client:
         for _ in range(2):
             client.sendall(b"GET / HTTP/1.0\r\nConnection: Keep-Alive\r\n\r\n")
             assert b"\r\nConnection: keep-alive\r\n" in client.recv(65536)
