@@ -31,24 +31,22 @@ import json
 import re
 import secrets
 import socket
-import socketserver
 import struct
 import threading
 import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from http.client import responses
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from urllib.parse import parse_qsl, quote
-from weakref import WeakSet
 from xml.sax.saxutils import escape
 
 from demo import ram
+from demo.loopback import LoopbackHandler, LoopbackServer
 
 # --- Constants ------------------------------------------------------------------
 
@@ -558,22 +556,19 @@ class StsStandIn:
         self._holders = 0
 
     def __enter__(self) -> StsStandIn:
-        self._server = _Server(self)
-        self.port = self._server.server_address[1]
+        self._server = LoopbackServer(self.port, _Handler, self)
+        self.port = self._server.port
         self.endpoint = f"127.0.0.1:{self.port}"
         self.url = f"http://{self.endpoint}"
-        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.02,))
-        self._thread.start()
+        self._server.start()
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """End every call at once, wait for their threads and close all sockets."""
+        """End every call at once."""
         with self._changed:
             self.closing.set()
             self._changed.notify_all()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
+        self._server.close()
 
     def add_user(
         self,
@@ -851,16 +846,8 @@ def as_xml(name: str, value: Mapping[str, Any] | str) -> str:
 # --- Its HTTP server ------------------------------------------------------------
 
 
-class _Handler(BaseHTTPRequestHandler):
+class _Handler(LoopbackHandler):
     """One connection: reads a request, lets the stand-in decide, sends the reply."""
-
-    server: _Server
-    protocol_version = "HTTP/1.1"
-    disable_nagle_algorithm = True
-
-    def handle(self) -> None:
-        with suppress(ConnectionError):  # the client went away
-            super().handle()
 
     def handle_one_request(self) -> None:
         self.raw_requestline = self.rfile.readline(65537)
@@ -873,12 +860,12 @@ class _Handler(BaseHTTPRequestHandler):
             self.send_error(501, "The STS stand-in does not imitate such a body")
             return
         body = self.rfile.read(int(length))
-        now = self.server.sts.clock()
+        now = self.server.service.clock()
         self.answer(read_request(self.command, self.path, headers, body, now))
 
     def answer(self, request: Request) -> None:
         """Send the reply to *request*, or do what the stand-in was told to do."""
-        sts = self.server.sts
+        sts: StsStandIn = self.server.service
         behaviour = sts.receive(request)
         if isinstance(behaviour, (Close, Reset)):
             self.close(with_reset=isinstance(behaviour, Reset))
@@ -895,7 +882,7 @@ class _Handler(BaseHTTPRequestHandler):
     def as_bytes(self, reply: Reply) -> bytes:
         """Return the whole of *reply*, for a single send."""
         headers = {
-            "Date": self.date_time_string(int(self.server.sts.clock())),
+            "Date": self.date_time_string(int(self.server.service.clock())),
             "Content-Type": reply.content_type,
             "Content-Length": str(len(reply.body)),
             **reply.headers,
@@ -914,31 +901,3 @@ class _Handler(BaseHTTPRequestHandler):
         self.rfile.close()
         self.connection.close()
         self.close_connection = True
-
-    def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: the stand-in keeps the requests."""
-
-
-class _Server(ThreadingHTTPServer):
-    """A thread per connection; closing ends them all and waits for them."""
-
-    request_queue_size = 1024
-    daemon_threads = False  # those of a daemon are not waited for
-
-    def __init__(self, sts: StsStandIn) -> None:
-        self.sts = sts
-        self.connections: WeakSet[socket.socket] = WeakSet()
-        super().__init__(("127.0.0.1", sts.port), _Handler)
-
-    def server_bind(self) -> None:
-        socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for a name
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        self.connections.add(request)
-        super().process_request(request, client_address)
-
-    def server_close(self) -> None:
-        for connection in self.connections:
-            with suppress(OSError):  # closed by its own thread already
-                connection.shutdown(socket.SHUT_RDWR)
-        super().server_close()

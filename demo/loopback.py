@@ -1,0 +1,70 @@
+"""The HTTP server on 127.0.0.1 that the stand-ins and the upload page share."""
+
+from __future__ import annotations
+
+import socket
+import socketserver
+import threading
+from collections.abc import Callable
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+from weakref import WeakSet
+
+
+class LoopbackServer(ThreadingHTTPServer):
+    """Serves with a thread per connection, from start() to close().
+
+    The handlers find in *service* what they serve.  Port 0 is any free one; it is
+    bound at once, and a port that is taken raises OSError.
+    """
+
+    request_queue_size = 1024
+    daemon_threads = False  # those of a daemon are not waited for
+
+    def __init__(
+        self, port: int, handler: Callable[..., BaseHTTPRequestHandler], service: Any
+    ) -> None:
+        self.service = service
+        self._connections: WeakSet[socket.socket] = WeakSet()
+        super().__init__(("127.0.0.1", port), handler)
+        self.port: int = self.server_address[1]
+        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+
+    def start(self) -> None:
+        """Serve in a thread of its own."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """End every connection at once, wait for their threads, close all sockets."""
+        self.shutdown()
+        self._thread.join()
+        self.server_close()
+
+    def server_bind(self) -> None:
+        socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for a name
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._connections.add(request)
+        super().process_request(request, client_address)
+
+    def server_close(self) -> None:
+        for connection in self._connections:
+            with suppress(OSError):  # closed by its own thread already
+                connection.shutdown(socket.SHUT_RDWR)
+        super().server_close()
+
+
+class LoopbackHandler(BaseHTTPRequestHandler):
+    """One connection of HTTP/1.1, kept alive and not logged."""
+
+    server: LoopbackServer
+    protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
+
+    def handle(self) -> None:
+        with suppress(ConnectionError):  # the client went away
+            super().handle()
+
+    def log_message(self, format: str, *args: object) -> None:
+        """Say nothing: what is served decides what is worth a line."""
