@@ -63,7 +63,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
-        with suppress(ConnectionError):  # the client went away
+        with suppress(ConnectionError, TimeoutError):  # the client went away
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -36,7 +36,7 @@ import threading
 import time
 import uuid
 from collections import OrderedDict, deque
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -78,6 +78,10 @@ ACTIONS: Mapping[str, Collection[str]] = {  # and the names of their parameters
 }
 OTHER_ACTIONS = ("AssumeRoleWithOIDC", "AssumeRoleWithSAML")
 
+ALLOW_ALL = (
+    '{"Version":"1","Statement":[{"Effect":"Allow","Action":"*","Resource":"*"}]}'
+)
+
 # The common parameters.  In ACS3 style, headers stand for them.
 _BOTH = [
     "AccessKeyId",
@@ -109,6 +113,7 @@ ACS3_AUTHORIZATION = re.compile(
 )
 TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", re.ASCII)
 CONTENT_LENGTH = re.compile(r"[0-9]{1,6}")  # up to 1 MB, ours
+NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 # HTTP status, Code and Message.  No page gives the Message of InvalidSignatureMethod;
@@ -331,6 +336,7 @@ class Role:
     max_session_duration_seconds: int
     trusted: Collection[str]
     may_assume: Collection[str] | None  # ARNs of roles; None means any
+    policies: Collection[ram.Policy]  # what it may do elsewhere, such as in OSS
 
 
 @dataclass(frozen=True)
@@ -342,6 +348,7 @@ class Caller:
     arn: str
     is_enabled: bool = True
     may_assume: Collection[str] | None = None  # ARNs of roles; None means any
+    policies: Collection[ram.Policy] = ()  # what it may do elsewhere, such as in OSS
     session: IssuedToken | None = None  # of an assumed role
 
 
@@ -578,13 +585,22 @@ class StsStandIn:
         arn: str = "acs:ram::1234567890123456:user/app-server",
         is_enabled: bool = True,
         may_assume: Collection[str] | None = None,
+        policies: Collection[str] = (),
     ) -> Caller:
         """Add the owner of a key pair, or replace it.
 
         An *arn* that ends in :root makes it the account itself.  *may_assume* are ARNs
         of roles; None means any, as the system policy AliyunSTSAssumeRoleAccess does.
+        *policies* say in JSON what else it may do; by default nothing.
         """
-        user = Caller(access_key_id, access_key_secret, arn, is_enabled, may_assume)
+        user = Caller(
+            access_key_id,
+            access_key_secret,
+            arn,
+            is_enabled,
+            may_assume,
+            [ram.parse(policy) for policy in policies],
+        )
         with self._changed:
             self._users[access_key_id] = user
         return user
@@ -596,14 +612,21 @@ class StsStandIn:
         max_session_duration_seconds: int = 3600,
         trusted: Collection[str] | None = None,
         may_assume: Collection[str] | None = (),
+        policies: Collection[str] = (ALLOW_ALL,),
     ) -> Role:
         """Add a role, or replace it.  By default it trusts all of its account.
 
         *trusted* are ARNs of users, roles and accounts.  *may_assume* is for role
-        chaining, and as in add_user().
+        chaining, and as in add_user(), and so are *policies*; by default it may do all.
         """
         trusted = (root_of(arn),) if trusted is None else trusted
-        role = Role(arn, max_session_duration_seconds, trusted, may_assume)
+        role = Role(
+            arn,
+            max_session_duration_seconds,
+            trusted,
+            may_assume,
+            [ram.parse(policy) for policy in policies],
+        )
         with self._changed:
             self._roles[arn] = role
         return role
@@ -612,6 +635,42 @@ class StsStandIn:
         """Return what was issued with *security_token*; it may have expired."""
         with self._changed:
             return self._tokens.get(security_token)
+
+    def caller(self, access_key_id: str, security_token: str) -> Caller:
+        """Return who owns a key, and the token that goes with it.  Raises Refused."""
+        with self._changed:
+            user = self._users.get(access_key_id)
+            token = self._tokens.get(security_token)
+            role = self._roles[token.role_arn] if token else None
+        if security_token:
+            if token is None or role is None:
+                raise Refused("InvalidSecurityToken.Malformed")
+            if token.access_key_id != access_key_id:
+                raise Refused("InvalidSecurityToken.MismatchWithAccessKey")
+            if token.expiration <= self.clock():
+                raise Refused("InvalidSecurityToken.Expired")
+            return Caller(
+                access_key_id,
+                token.access_key_secret,
+                role.arn,
+                may_assume=role.may_assume,
+                policies=role.policies,
+                session=token,
+            )
+        if access_key_id.startswith("STS."):
+            raise missing("SecurityToken")
+        if user is None:
+            raise Refused("InvalidAccessKeyId.NotFound")
+        if not user.is_enabled:
+            raise Refused("InvalidAccessKeyId.Inactive")
+        return user
+
+    def knows(self, access_key_id: str) -> bool:
+        """Tell whether there is, or was not long ago, such a key."""
+        with self._changed:
+            return access_key_id in self._users or any(
+                token.access_key_id == access_key_id for token in self._tokens.values()
+            )
 
     @property
     def requests(self) -> list[Request]:
@@ -709,37 +768,12 @@ class StsStandIn:
         now = self.clock()
         check_request(request)
         check_timestamp(request.common["Timestamp"], now)
-        caller = self._caller(request, now)
+        caller = self.caller(request.access_key_id, request.security_token)
         check_signature(request, caller.access_key_secret)
         self._admit(request, now)
         if request.action == "GetCallerIdentity":
             return identity(caller)
         return self._assume_role(caller, request.params, now)
-
-    def _caller(self, request: Request, now: float) -> Caller:
-        """Return who owns the key that *request* names.  Raises Refused."""
-        key_id, security_token = request.access_key_id, request.security_token
-        with self._changed:
-            user = self._users.get(key_id)
-            token = self._tokens.get(security_token)
-            role = self._roles[token.role_arn] if token else None
-        if security_token:
-            if token is None or role is None:
-                raise Refused("InvalidSecurityToken.Malformed")
-            if token.access_key_id != key_id:
-                raise Refused("InvalidSecurityToken.MismatchWithAccessKey")
-            if token.expiration <= now:
-                raise Refused("InvalidSecurityToken.Expired")
-            return Caller(
-                key_id, token.access_key_secret, role.arn, True, role.may_assume, token
-            )
-        if key_id.startswith("STS."):
-            raise missing("SecurityToken")
-        if user is None:
-            raise Refused("InvalidAccessKeyId.NotFound")
-        if not user.is_enabled:
-            raise Refused("InvalidAccessKeyId.Inactive")
-        return user
 
     def _admit(self, request: Request, now: float) -> None:
         """Raise Refused if *request* is a replay, or one too many in a second."""
@@ -836,10 +870,15 @@ def wants_json(request: Request) -> bool:
     return "xml" not in wanted.lower()
 
 
-def as_xml(name: str, value: Mapping[str, Any] | str) -> str:
-    """Return *value* as an element that holds text, or its members as elements."""
+def as_xml(name: str, value: Mapping[str, Any] | Sequence[Any] | str) -> str:
+    """Return *value* as an element that holds text, or its members as elements.
+
+    A list becomes an element for each item, all of that *name*.
+    """
     if isinstance(value, str):
-        return f"<{name}>{escape(value)}</{name}>"
+        return f"<{name}>{escape(NO_XML.sub(chr(0xFFFD), value))}</{name}>"
+    if isinstance(value, Sequence):
+        return "".join(as_xml(name, item) for item in value)
     return f"<{name}>{''.join(as_xml(k, v) for k, v in value.items())}</{name}>"
 
 

@@ -1,0 +1,591 @@
+"""A stand-in for OSS on loopback, for the demo and the tests, and for app developers.
+
+    with StsStandIn() as sts, OssStandIn(sts) as oss:
+        bucket = oss.create_bucket("my-bucket")
+        ...  # a client of oss.url with a token of sts may do what the token allows
+        bucket.keys()
+
+It is a real HTTP server and refuses what OSS refuses: each request must be signed (V1
+or V4, in a header, a URL or a form) within 15 minutes of its clock, with a key that the
+STS stand-in knows and the security token that belongs to it, unexpired; then the
+policies decide, those of the role together with the session policy in the token.  It
+remembers what it was asked, and can be told to fail.
+
+It imitates the operations of OPERATIONS and PostObject, in buckets that create_bucket()
+makes.  It does not imitate, and answers with 501: other operations, versions, tags,
+ACLs other than private, callbacks, encryption, image processing, signature version 2.
+What else differs: no TLS; anonymous requests are refused, as all is private; there are
+no bucket policies; a bucket belongs to one account, whose users and roles alone may
+come near it; path style is accepted from everybody; by default any origin may send any
+request (CORS); which of several errors is reported is ours where the documentation
+gives no order.
+
+Sources: the OSS documentation, and the SDKs named in demo.oss_signature.
+"""
+
+from __future__ import annotations
+
+import base64
+import io
+import logging
+import re
+import secrets
+import tempfile
+import threading
+import time
+from collections import deque
+from collections.abc import Collection, Mapping
+from contextlib import ExitStack, suppress
+from dataclasses import dataclass, replace
+from datetime import datetime, timezone
+from email.utils import formatdate
+from http.client import responses
+from pathlib import Path
+from typing import cast
+
+from demo import ram
+from demo.loopback import LoopbackHandler, LoopbackServer
+from demo.oss_error import OssError, not_imitated
+from demo.oss_form import (
+    check_policy,
+    post_object,
+    read_form,
+    read_form_signature,
+)
+from demo.oss_operations import OPERATIONS, Authorize, Call
+from demo.oss_request import (
+    BUCKET_NAME,
+    MAX_BODY_BYTES,
+    Body,
+    Place,
+    Reply,
+    Request,
+    check_place,
+    document,
+    read_query,
+)
+from demo.oss_signature import Signature, read_signature
+from demo.oss_storage import Bucket, read_chunks
+from demo.sts import Caller, Refused, StsStandIn
+
+logger = logging.getLogger("demo.oss")
+
+REQUESTS_KEPT = 10_000
+CUT_OFF = "CutOff"  # instead of an error code, for fail()
+
+# What STS says of a key and its token, and what OSS says of the same.
+OSS_CODE_OF = {
+    "InvalidAccessKeyId.NotFound": "InvalidAccessKeyId",
+    "InvalidAccessKeyId.Inactive": "InvalidAccessKeyId",
+    "InvalidSecurityToken.Expired": "SecurityTokenExpired",
+    "InvalidSecurityToken.Malformed": "InvalidSecurityToken",
+    "InvalidSecurityToken.MismatchWithAccessKey": (
+        "AccessKeyIdAndSecurityTokenNotMatch"
+    ),
+    "MissingSecurityToken": "InvalidSecurityToken",
+}
+
+# Headers, and fields of a form, that need an action of their own, on the same object.
+ACTION_OF_HEADER = {
+    "x-oss-object-acl": "oss:PutObjectAcl",
+    "x-oss-tagging": "oss:PutObjectTagging",
+}
+
+DENIALS = {  # EC and message
+    ram.Decision.DENIED_BY_SESSION_POLICY: (
+        "0003-00000301",
+        "Access denied by authorizer's policy.",
+    ),
+    ram.Decision.DENIED_IMPLICITLY: (
+        "0003-00000001",
+        "You have no right to access this object because of bucket acl.",
+    ),
+    ram.Decision.DENIED_EXPLICITLY: (
+        "0003-00000001",
+        "You have no right to access this object because of bucket acl.",
+    ),
+}
+
+
+@dataclass
+class Access:
+    """A request as the log has it; what did not come to be known is empty."""
+
+    method: str
+    operation: str = ""
+    bucket: str = ""
+    key: str = ""
+    access_key_id: str = ""
+    status: int = 0
+    code: str = ""  # of the error
+
+
+@dataclass(frozen=True)
+class CorsRule:
+    """What a page of another origin may send; an asterisk is any run of characters."""
+
+    allowed_origins: Collection[str] = ("*",)
+    allowed_methods: Collection[str] = ("GET", "HEAD", "PUT", "POST", "DELETE")
+    allowed_headers: Collection[str] = ("*",)
+    expose_headers: Collection[str] = (
+        "ETag",
+        "x-oss-request-id",
+        "x-oss-next-append-position",
+        "x-oss-hash-crc64ecma",
+    )
+    max_age_seconds: int = 600
+
+    def allows(self, origin: str, method: str, headers: Collection[str] = ()) -> bool:
+        return (
+            any(ram.is_like(origin, allowed) for allowed in self.allowed_origins)
+            and method in self.allowed_methods
+            and all(
+                any(
+                    ram.is_like(name, allowed.lower())
+                    for allowed in self.allowed_headers
+                )
+                for name in headers
+            )
+        )
+
+    def reply_headers(self, origin: str) -> dict[str, str]:
+        is_open = "*" in self.allowed_origins
+        return {
+            "Access-Control-Allow-Origin": "*" if is_open else origin,
+            "Access-Control-Expose-Headers": ", ".join(self.expose_headers),
+            "Vary": "Origin",
+        }
+
+
+class CutOff(Exception):
+    """The connection is to end here, without a reply."""
+
+
+class OssStandIn:
+    """OSS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
+
+    Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
+    the buckets belong to.  Time is that of *sts*.  Raises OSError if the port is taken.
+    """
+
+    def __init__(
+        self,
+        sts: StsStandIn,
+        folder: Path | None = None,
+        port: int = 0,
+        *,
+        region: str = "cn-hangzhou",
+        owner: str = "1234567890123456",
+    ) -> None:
+        self.sts = sts
+        self.clock = sts.clock
+        self.folder = folder
+        self.port = port
+        self.region = region
+        self.owner = owner
+        self._lock = threading.Lock()  # guards all below
+        self._buckets: dict[str, Bucket] = {}  # replaced, never changed
+        self._cors: dict[str, Collection[CorsRule]] = {}
+        self._requests: deque[Access] = deque(maxlen=REQUESTS_KEPT)
+        self._failures: dict[str, deque[str]] = {}
+
+    def __enter__(self) -> OssStandIn:
+        self._server = LoopbackServer(self.port, _Handler, self)
+        self._stack = ExitStack()
+        if self.folder is None:
+            temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+            self.folder = Path(self._stack.enter_context(temporary))
+        self.port = self._server.port
+        self.url = f"http://127.0.0.1:{self.port}"
+        self._server.start()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End every request at once."""
+        self._server.close()
+        self._stack.close()
+
+    def create_bucket(
+        self, name: str, cors: Collection[CorsRule] = (CorsRule(),)
+    ) -> Bucket:
+        """Add a bucket, with the objects that its folder holds.
+
+        Raises OSError if the folder cannot be used.
+        """
+        if not BUCKET_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is no bucket name")
+        assert self.folder
+        bucket = Bucket(name, self.folder / name, self.clock)
+        with self._lock:
+            self._buckets = {**self._buckets, name: bucket}
+            self._cors[name] = cors
+        return bucket
+
+    @property
+    def requests(self) -> list[Access]:
+        """The requests answered since clear(), of very many the last."""
+        with self._lock:
+            return list(self._requests)
+
+    def clear(self) -> None:
+        """Forget the requests answered so far."""
+        with self._lock:
+            self._requests.clear()
+
+    def fail(self, operation: str, *codes: str) -> None:
+        """Answer the next requests for *operation* with these errors, each once.
+
+        CUT_OFF ends the connection halfway through the request's body.
+        """
+        with self._lock:
+            self._failures[operation] = deque(codes)
+
+    # What happens to a request
+
+    def answer(self, request: Request) -> Reply:
+        """Return the reply to *request*, and remember both.  Raises CutOff."""
+        started = time.monotonic()
+        request_id = secrets.token_hex(12).upper()
+        access = Access(request.method)
+        try:
+            reply = self._perform(request, access)
+        except OssError as error:
+            access.code = error.code
+            reply = error_reply(error, request.method, request.headers, request_id)
+        except OSError as error:  # of the disk: no part of it is the client's fault
+            logger.error("the folder cannot be used: %s", error.strerror or error)
+            access.code = "InternalError"
+            failure = OssError(access.code)
+            reply = error_reply(failure, request.method, request.headers, request_id)
+        access.status = reply.status
+        milliseconds = (time.monotonic() - started) * 1000
+        with self._lock:
+            self._requests.append(access)
+        logger.info(
+            "%s %s %s/%s %d %s %.0fms",
+            access.method,
+            access.operation or "-",
+            access.bucket,
+            "".join(c if c.isprintable() else "?" for c in access.key),
+            access.status,
+            access.code or access.access_key_id or "-",
+            milliseconds,
+        )
+        headers = {
+            "x-oss-request-id": request_id,
+            "x-oss-server-time": f"{milliseconds:.0f}",
+            **reply.headers,
+            **self._cors_headers(request, access.bucket),
+        }
+        return replace(reply, headers=headers)
+
+    def _perform(self, request: Request, access: Access) -> Reply:
+        """Do what *request* asks; note in *access* what is found out about it."""
+        buckets = self._buckets
+        places = request.places(buckets)
+        note_place(access, places[0])
+        if request.method == "OPTIONS":
+            access.operation = "OptionObject"
+            return self._preflight(request, access.bucket)
+        with suppress(OssError):  # which the right place need not be refused for
+            access.operation = request.operation(places[0])
+        if access.operation == "PostObject":
+            return self._post_object(request, places[0], access)
+        signature = read_signature(request.signable, request.received_at, self.region)
+        caller = self._caller(signature, access)
+        assert signature
+        secret = caller.access_key_secret
+        place = next((p for p in places if signature.matches(secret, p.resource)), None)
+        if place is None:
+            raise signature.mismatch(places[0].resource)
+        note_place(access, place)
+        access.operation = request.operation(place)
+        bucket = self._bucket(place)
+        call = Call(
+            request=request,
+            buckets=buckets,
+            bucket=bucket,
+            key=place.key,
+            authorize=lambda action, place: self._authorize(
+                request, caller, action, place
+            ),
+            owner=self.owner,
+            region=self.region,
+            url=self.url,
+        )
+        operation = OPERATIONS[access.operation]
+        if operation.action:
+            call.authorize(operation.action, place)
+        self._check_extras(request.headers, call.authorize, place)
+        self._meet_failure(access.operation, request.body)
+        return operation.perform(call)
+
+    def _post_object(self, request: Request, place: Place, access: Access) -> Reply:
+        form = read_form(request.headers.get("content-type", ""), request.body)
+        place = Place(place.bucket, form.key)
+        note_place(access, place)
+        signature = read_form_signature(form, self.region)
+        caller = self._caller(signature, access)
+        assert signature
+        if not signature.matches(caller.access_key_secret, place.resource):
+            raise signature.mismatch(place.resource)
+        sizes = check_policy(form, place.bucket, request.received_at)
+        if not place.key:
+            raise OssError("InvalidArgument", "The form has no key.")
+        bucket = self._bucket(place)
+
+        def authorize(action: str, place: Place) -> None:
+            self._authorize(request, caller, action, place)
+
+        authorize("oss:PutObject", place)
+        self._check_extras(form.fields, authorize, place)
+        self._meet_failure(access.operation, request.body)
+        return post_object(form, bucket, self.url, sizes)
+
+    def _caller(self, signature: Signature | None, access: Access) -> Caller:
+        """Return whose key it is.  Raises OssError unless it may be used."""
+        if signature is None:
+            raise OssError(
+                "AccessDenied", "Anonymous access is forbidden for this operation."
+            )
+        access.access_key_id = signature.access_key_id
+        try:
+            return self.sts.caller(signature.access_key_id, signature.security_token)
+        except Refused as refusal:
+            if not self.sts.knows(signature.access_key_id):
+                raise OssError("InvalidAccessKeyId") from None
+            raise OssError(OSS_CODE_OF[refusal.code]) from None
+
+    def _bucket(self, place: Place) -> Bucket:
+        check_place(place)
+        bucket = self._buckets.get(place.bucket)
+        if bucket is None:
+            raise OssError("NoSuchBucket", details={"BucketName": place.bucket})
+        return bucket
+
+    def _authorize(
+        self, request: Request, caller: Caller, action: str, place: Place
+    ) -> None:
+        """Raise OssError unless the policies let *caller* do *action* there."""
+        if caller.arn.split(":")[3] != self.owner:
+            message = "The bucket you access does not belong to you."
+            raise OssError("AccessDenied", message)
+        session = caller.session
+        policy = ram.parse(session.policy) if session and session.policy else None
+        path = f"{place.bucket}/{place.key}" if place.key else place.bucket
+        decision = ram.decide(
+            caller.policies,
+            policy,
+            action,
+            f"acs:oss:oss-{self.region}:{self.owner}:{path}",
+            condition_keys(request, caller),
+        )
+        if decision is not ram.Decision.ALLOWED:
+            ec, message = DENIALS[decision]
+            raise OssError("AccessDenied", message, ec=ec)
+
+    def _check_extras(
+        self, headers: Mapping[str, str], authorize: Authorize, place: Place
+    ) -> None:
+        """Raise OssError unless the caller may ask for what *headers* ask for, too."""
+        for name, action in ACTION_OF_HEADER.items():
+            if name in headers:
+                authorize(action, place)
+                if headers[name] not in ("private", "default"):
+                    raise not_imitated(f"{name}: {headers[name]}")
+
+    def _meet_failure(self, operation: str, body: Body) -> None:
+        """Raise what fail() asked for, if it did."""
+        with self._lock:
+            codes = self._failures.get(operation)
+            code = codes.popleft() if codes else ""
+        if code == CUT_OFF:
+            left = (body.length or 0) // 2
+            for chunk in body.chunks():
+                left -= len(chunk)
+                if left <= 0:
+                    break
+            raise CutOff
+        if code:
+            raise OssError(code)
+
+    # CORS
+
+    def _preflight(self, request: Request, bucket: str) -> Reply:
+        origin = request.headers.get("origin", "")
+        method = request.headers.get("access-control-request-method", "")
+        wanted = request.headers.get("access-control-request-headers", "")
+        names = [name.strip().lower() for name in wanted.split(",") if name.strip()]
+        if not origin or not method:
+            raise OssError("BadRequest")
+        for rule in self._cors.get(bucket, ()):
+            if rule.allows(origin, method, names):
+                return Reply(
+                    headers={
+                        "Access-Control-Allow-Methods": ", ".join(rule.allowed_methods),
+                        "Access-Control-Allow-Headers": ", ".join(names),
+                        "Access-Control-Max-Age": str(rule.max_age_seconds),
+                    }
+                )
+        raise OssError("AccessForbidden")
+
+    def _cors_headers(self, request: Request, bucket: str) -> dict[str, str]:
+        """Return the headers that let a page of another origin read the reply."""
+        origin = request.headers.get("origin", "")
+        method = request.headers.get("access-control-request-method", request.method)
+        for rule in self._cors.get(bucket, ()) if origin else ():
+            if rule.allows(origin, method):
+                return rule.reply_headers(origin)
+        return {}
+
+
+def error_reply(
+    error: OssError, method: str, headers: Mapping[str, str], request_id: str
+) -> Reply:
+    """Return *error* as a document, which a reply to HEAD has in a header."""
+    if error.status == 304:
+        return Reply(304, error.headers)
+    members = {
+        "Code": error.code,
+        "Message": error.message,
+        "RequestId": request_id,
+        "HostId": headers.get("host", ""),
+        **error.details,
+    }
+    ec = {}
+    if error.ec:
+        members["EC"] = error.ec
+        members["RecommendDoc"] = f"https://api.aliyun.com/troubleshoot?q={error.ec}"
+        ec = {"x-oss-ec": error.ec}
+    reply = document("Error", members, {**error.headers, **ec})
+    if method == "HEAD":
+        in_header = {"x-oss-err": base64.b64encode(reply.body).decode()}
+        return Reply(error.status, {**reply.headers, **in_header})
+    return Reply(error.status, reply.headers, reply.body)
+
+
+def note_place(access: Access, place: Place) -> None:
+    access.bucket, access.key = place.bucket, place.key
+
+
+def condition_keys(request: Request, caller: Caller) -> dict[str, str]:
+    """Return what the conditions of a policy may ask about *request*."""
+    moment = datetime.fromtimestamp(int(request.received_at), timezone.utc)
+    optional = {
+        "acs:UserAgent": request.headers.get("user-agent"),
+        "oss:Prefix": request.query.get("prefix"),
+        "oss:Delimiter": request.query.get("delimiter"),
+        "oss:x-oss-object-acl": request.headers.get("x-oss-object-acl"),
+    }
+    return {
+        "acs:SourceIp": request.client,
+        "acs:SecureTransport": "false",
+        "acs:CurrentTime": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "acs:AccessId": caller.access_key_id,
+        **{name: value for name, value in optional.items() if value},
+    }
+
+
+# --- Its HTTP server ------------------------------------------------------------
+
+
+class _Handler(LoopbackHandler):
+    """One connection: reads a request, lets the stand-in decide, sends the reply."""
+
+    timeout = 60  # seconds a silent client may hold a thread
+
+    def handle_expect_100(self) -> bool:
+        """Ask for the body only when it is wanted: a refusal spares the client that."""
+        return True
+
+    def handle_one_request(self) -> None:
+        self.raw_requestline = self.rfile.readline(65537)
+        if not self.raw_requestline or not self.parse_request():
+            self.close_connection = True
+            return
+        oss: OssStandIn = self.server.service
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            with suppress(UnicodeError):  # else it is left as Latin-1
+                value = value.encode("latin-1").decode()
+            headers[name.lower()] = value
+        self.is_asked_to_continue = headers.get("expect", "").lower() == "100-continue"
+        now = oss.clock()
+        try:
+            path, _, query = self.path.partition("?")
+            request = Request(
+                method=self.command,
+                path=path,
+                query=read_query(query),
+                headers=headers,
+                body=self.body(headers),
+                client=self.client_address[0],
+                received_at=now,
+            )
+        except OssError as error:
+            self.close_connection = True
+            self.send(error_reply(error, self.command, headers, "-"), now)
+            return
+        try:
+            reply = oss.answer(request)
+        except CutOff:
+            self.close_connection = True
+            return
+        self.send(reply, now)
+        self.finish_body(request.body)
+
+    def body(self, headers: Mapping[str, str]) -> Body:
+        """Return the body that *headers* announce.  Raises OssError."""
+        length: int | None = None
+        if headers.get("transfer-encoding", "").lower() != "chunked":
+            text = headers.get("content-length", "" if self.command == "PUT" else "0")
+            if not text:
+                raise OssError("MissingContentLength")
+            if not re.fullmatch(r"[0-9]{1,18}", text):
+                raise OssError("InvalidArgument", "Content-Length is not a number.")
+            length = int(text)
+            if length > MAX_BODY_BYTES:
+                raise OssError("EntityTooLarge")
+        return Body(cast(io.BufferedReader, self.rfile), length, self.before_body)
+
+    def before_body(self) -> None:
+        if self.is_asked_to_continue:
+            self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def send(self, reply: Reply, now: float) -> None:
+        """Send *reply*, a file of it in pieces."""
+        size = reply.size or len(reply.body)
+        headers = {
+            "Server": "AliyunOSS",
+            "Date": formatdate(now, usegmt=True),
+            **reply.headers,
+        }
+        if reply.status not in (204, 304):
+            headers["Content-Length"] = str(size)
+        headers["Connection"] = "close" if self.close_connection else "keep-alive"
+        lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, '')}"]
+        lines += [f"{name}: {clean(value)}" for name, value in headers.items()]
+        head = "\r\n".join([*lines, "", ""]).encode()
+        self.connection.sendall(head + reply.body)
+        if reply.file:
+            with reply.file:
+                for chunk in read_chunks(reply.file, reply.size):
+                    self.connection.sendall(chunk)
+
+    def finish_body(self, body: Body) -> None:
+        """Read what is left of a body that nobody wanted.
+
+        Else its bytes would be taken for the next request, or, if the connection ended
+        here, the reset could overtake the reply.
+        """
+        is_wanted = body.is_begun or not self.is_asked_to_continue
+        with suppress(OssError):
+            if is_wanted:
+                deque(body.chunks(), maxlen=0)
+        if not body.is_read:  # whether more comes of it is not known
+            self.close_connection = True
+
+
+def clean(value: str) -> str:
+    """Return a header's value without what would end it."""
+    return re.sub(r"[\r\n]+", " ", value)

@@ -1,0 +1,102 @@
+"""What OSS answers when it refuses a request: status, Code, Message and EC.
+
+Sources: "Error responses" and the page of each EC in the OSS documentation.  An empty
+EC is one that no page gives.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+ERROR_TABLE = """\
+403 AccessDenied - Access denied.
+403 AccessForbidden - CORSResponse: This CORS request is not allowed. This is usually \
+because the evaluation of Origin, request method / Access-Control-Request-Method or \
+Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.
+403 AccessKeyIdAndSecurityTokenNotMatch - The OSS access key id and security token you \
+provided does not match.
+400 BadRequest - Insufficient information. Origin and Access-Control-Request-Method \
+request headers are needed.
+400 EntityTooLarge - Your proposed upload exceeds the maximum allowed size.
+400 EntityTooSmall - Your proposed upload is smaller than the minimum allowed size.
+409 FileAlreadyExists - The object you specified already exists and can not be \
+overwritten.
+400 FieldItemTooLong - Your POST fields or the file name exceed the allowed size.
+400 IncompleteBody - The request body is incomplete.
+400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per \
+request.
+500 InternalError - We encountered an internal error. Please try again.
+403 InvalidAccessKeyId 0002-00000902 The OSS Access Key Id you provided does not exist \
+in our records.
+400 InvalidArgument - An argument is invalid.
+400 InvalidBucketName - The specified bucket is not valid.
+400 InvalidCRC64 - The CRC64 you specified does not match what we received.
+400 InvalidDigest - The Content-MD5 you specified is not valid or does not match what \
+we received.
+400 InvalidObjectName - The specified object is not valid.
+400 InvalidPart - One or more of the specified parts could not be found or the \
+specified entity tag might not have matched the part's entity tag.
+400 InvalidPartOrder - The list of parts was not in ascending order. Parts list must \
+specified in order by part number.
+400 InvalidPolicyDocument - Invalid Policy: the policy document is not valid.
+416 InvalidRange - The requested range cannot be satisfied.
+403 InvalidSecurityToken - The security token you provided is invalid.
+400 MalformedPOSTRequest - The body of your POST request is not well-formed \
+multipart/form-data.
+400 MalformedXML - The XML you provided was not well-formed or did not validate \
+against our published schema.
+405 MethodNotAllowed - The specified method is not allowed against this resource.
+411 MissingContentLength - You must provide the Content-Length HTTP header.
+404 NoSuchBucket 0015-00000101 The specified bucket does not exist.
+404 NoSuchKey 0026-00000001 The specified key does not exist.
+404 NoSuchUpload - The specified upload does not exist. The upload ID may be invalid, \
+or the upload may have been aborted or completed.
+304 NotModified - Not Modified
+501 NotImplemented - The OSS stand-in does not imitate this.
+409 ObjectNotAppendable - The object is not appendable.
+409 PositionNotEqualToLength 0026-00000016 Position is not equal to file length.
+412 PreconditionFailed - At least one of the pre-conditions you specified did not hold.
+400 RequestIsNotMultiPartContent - Bucket POST must be of the enclosure-type \
+multipart/form-data.
+403 RequestTimeTooSkewed 0002-00000504 The difference between the request time and the \
+current time is too large.
+403 SecurityTokenExpired - The security token you provided has expired.
+503 ServiceUnavailable - Please reduce your request rate.
+403 SignatureDoesNotMatch 0002-00000040 The request signature we calculated does not \
+match the signature you provided. Check your key and signing method.
+"""
+ERRORS = {
+    code: (int(status), "" if ec == "-" else ec, message)
+    for status, code, ec, message in (
+        line.split(maxsplit=3) for line in ERROR_TABLE.splitlines()
+    )
+}
+
+
+class OssError(Exception):
+    """An error reply.  *code* is one of ERRORS, and so is what is left out.
+
+    *details* are the elements that follow HostId, *headers* go with the reply.
+    """
+
+    def __init__(
+        self,
+        code: str,
+        message: str = "",
+        *,
+        ec: str = "",
+        details: Mapping[str, str] | None = None,
+        headers: Mapping[str, str] | None = None,
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status, usual_ec, usual_message = ERRORS[code]
+        self.message = message or usual_message
+        self.ec = ec or usual_ec
+        self.headers = headers or {}
+        self.details = details or {}
+
+
+def not_imitated(what: str) -> OssError:
+    """Return the loud error for what OSS may know and this stand-in does not."""
+    return OssError("NotImplemented", f"The OSS stand-in does not imitate {what}.")

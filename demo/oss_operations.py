@@ -1,0 +1,716 @@
+"""What OSS does when it is asked to, once it is known that the caller may.
+
+Sources: the page of each operation in the OSS documentation, and "RAM policy overview"
+for the actions that they need.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+from email.utils import formatdate
+from typing import Any, BinaryIO, NamedTuple
+from urllib.parse import quote
+from xml.etree import ElementTree
+
+from demo.oss_error import OssError, not_imitated
+from demo.oss_request import OVERRIDES, Place, Reply, Request, check_place, document
+from demo.oss_request import decode as decode_path
+from demo.oss_signature import iso_time, read_date
+from demo.oss_storage import (
+    Bucket,
+    Content,
+    Incoming,
+    StoredObject,
+    Upload,
+    read_chunks,
+)
+
+MAX_PART_NUMBER = 10_000
+MAX_XML_BYTES = 5 * 2**20
+MAX_KEYS = 1000  # in a page of a list, and in DeleteMultipleObjects
+DEFAULT_KEYS = 100
+
+# Headers that are kept with an object and sent with it; x-oss-meta-… are, too.
+KEPT_HEADERS = (
+    "cache-control",
+    "content-disposition",
+    "content-encoding",
+    "content-language",
+    "content-type",
+    "expires",
+    "x-oss-storage-class",
+)
+
+
+Authorize = Callable[[str, Place], None]
+
+
+@dataclass(frozen=True)
+class Call:
+    """A request whose caller is known, and may do what the operation needs.
+
+    *authorize* raises OssError unless the caller may do another action elsewhere too.
+    """
+
+    request: Request
+    buckets: Mapping[str, Bucket]
+    bucket: Bucket
+    key: str
+    authorize: Authorize
+    owner: str  # the number of the account
+    region: str
+    url: str  # of the stand-in
+
+    def header(self, name: str) -> str:
+        return self.request.headers.get(name, "")
+
+    def query(self, name: str) -> str:
+        return self.request.query.get(name, "")
+
+    def number(self, name: str, default: int, low: int, high: int) -> int:
+        """Return a number of the query.  Raises OssError if it is out of bounds."""
+        text = self.query(name)
+        if not text:
+            return default
+        if not re.fullmatch(r"[0-9]{1,18}", text) or not low <= int(text) <= high:
+            raise OssError(
+                "InvalidArgument",
+                f"{name} must be a number from {low} to {high}.",
+                details={"ArgumentName": name, "ArgumentValue": text},
+            )
+        return int(text)
+
+    @property
+    def kept_headers(self) -> dict[str, str]:
+        """The headers to keep with an object."""
+        return {
+            name: value
+            for name, value in self.request.headers.items()
+            if name in KEPT_HEADERS or name.startswith("x-oss-meta-")
+        }
+
+    @property
+    def may_overwrite(self) -> bool:
+        return self.header("x-oss-forbid-overwrite").lower() != "true"
+
+    @contextmanager
+    def received(self) -> Iterator[Incoming]:
+        """Receive the body; raises OssError unless it is what its headers say."""
+        chunks = self.request.body.chunks()
+        with self.bucket.receive(self.key, chunks) as incoming:
+            self.check_md5(incoming.content.content_md5)
+            checksum = self.header("x-oss-hash-crc64ecma")
+            if checksum and checksum != str(incoming.content.crc64):
+                raise OssError("InvalidCRC64")
+            yield incoming
+
+    def check_md5(self, content_md5: str) -> None:
+        """Raise OssError unless the request announces this Content-MD5, or none."""
+        if self.header("content-md5") not in ("", content_md5):
+            raise OssError("InvalidDigest")
+
+
+# --- Objects --------------------------------------------------------------------
+
+
+def put_object(call: Call) -> Reply:
+    with call.received() as incoming:
+        stored = call.bucket.store(
+            call.key, incoming, call.kept_headers, may_overwrite=call.may_overwrite
+        )
+    headers = content_headers(stored.etag, stored.content)
+    return Reply(headers=headers | {"Content-MD5": stored.content.content_md5})
+
+
+def append_object(call: Call) -> Reply:
+    position = call.number("position", 0, 0, 2**63 - 1)
+    with call.received() as incoming:
+        stored = call.bucket.append(call.key, position, incoming, call.kept_headers)
+    end = {"x-oss-next-append-position": str(stored.content.size)}
+    return Reply(headers=content_headers(stored.etag, stored.content) | end)
+
+
+def get_object(call: Call) -> Reply:
+    stored, file = call.bucket.open(call.key)
+    with ExitStack() as stack:
+        stack.enter_context(file)
+        check_conditions(call.request.headers, stored)
+        start, size = 0, stored.content.size
+        status, headers = 200, object_headers(stored)
+        wanted = read_range(call.request.headers, size)
+        if wanted:
+            last = wanted.stop - 1
+            headers["Content-Range"] = f"bytes {wanted.start}-{last}/{size}"
+            status, start, size = 206, wanted.start, len(wanted)
+        for name, value in call.request.query.items():
+            if name.startswith(OVERRIDES):
+                headers[name.removeprefix(OVERRIDES).title()] = value
+        file.seek(start)
+        stack.pop_all()
+    return Reply(status, headers, file=file, size=size)
+
+
+def head_object(call: Call) -> Reply:
+    stored = find(call)
+    check_conditions(call.request.headers, stored)
+    return Reply(headers=object_headers(stored), size=stored.content.size)
+
+
+def get_object_meta(call: Call) -> Reply:
+    stored = find(call)
+    headers = content_headers(stored.etag, stored.content)
+    headers["Last-Modified"] = formatdate(stored.modified_at, usegmt=True)
+    return Reply(headers=headers, size=stored.content.size)
+
+
+def delete_object(call: Call) -> Reply:
+    call.bucket.delete(call.key)
+    return Reply(204)
+
+
+def delete_multiple_objects(call: Call) -> Reply:
+    """Delete all of a list, or none if the caller may not delete one of them."""
+    data = call.request.body.read(MAX_XML_BYTES)
+    call.check_md5(base64.b64encode(hashlib.md5(data).digest()).decode())
+    root = parse_xml(data, "Delete")
+    keys = [text_of(item, "Key") for item in root.findall("{*}Object")]
+    if not 1 <= len(keys) <= MAX_KEYS:
+        raise OssError("MalformedXML")
+    for key in keys:
+        place = Place(call.bucket.name, key)
+        check_place(place)
+        call.authorize("oss:DeleteObject", place)
+    for key in keys:
+        call.bucket.delete(key)
+    is_quiet = root.findtext("{*}Quiet", "").strip().lower() == "true"
+    encode = encoder(call)
+    deleted = [] if is_quiet else [{"Key": encode(key)} for key in keys]
+    return document("DeleteResult", encoding_type(call) | {"Deleted": deleted})
+
+
+def copy_object(call: Call) -> Reply:
+    stored, file = open_source(call)
+    with file:
+        headers = stored.headers
+        if call.header("x-oss-metadata-directive").upper() == "REPLACE":
+            headers = call.kept_headers
+        chunks = read_chunks(file, stored.content.size)
+        with call.bucket.receive(call.key, chunks) as incoming:
+            copied = call.bucket.store(
+                call.key, incoming, headers, may_overwrite=call.may_overwrite
+            )
+    return copy_result("CopyObjectResult", copied.etag, copied)
+
+
+def find(call: Call) -> StoredObject:
+    stored = call.bucket.find(call.key)
+    if stored is None:
+        raise OssError("NoSuchKey", details={"Key": call.key})
+    return stored
+
+
+def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
+    """Return the object that is to be copied.  Raises OssError if it may not be."""
+    source = call.header("x-oss-copy-source")
+    if "?" in source:
+        raise not_imitated("copying a version")
+    bucket, _, key = source.removeprefix("/").partition("/")
+    place = Place(decode_path(bucket), decode_path(key))
+    check_place(place)
+    if not place.key:
+        raise OssError("InvalidArgument", "x-oss-copy-source must be /bucket/key.")
+    call.authorize("oss:GetObject", place)
+    if place.bucket not in call.buckets:
+        raise OssError("NoSuchBucket", details={"BucketName": place.bucket})
+    stored, file = call.buckets[place.bucket].open(place.key)
+    try:
+        check_conditions(call.request.headers, stored, "x-oss-copy-source-")
+    except OssError:
+        file.close()
+        raise
+    return stored, file
+
+
+def copy_result(name: str, etag: str, content: Any) -> Reply:
+    members = {"LastModified": iso_time(content.modified_at), "ETag": f'"{etag}"'}
+    headers = {"x-oss-hash-crc64ecma": str(content.content.crc64)}
+    return document(name, members, headers)
+
+
+def content_headers(etag: str, content: Content) -> dict[str, str]:
+    return {"ETag": f'"{etag}"', "x-oss-hash-crc64ecma": str(content.crc64)}
+
+
+def object_headers(stored: StoredObject) -> dict[str, str]:
+    """Return the headers of an object that is read."""
+    headers = {
+        "Content-Type": "application/octet-stream",
+        **{name.title(): value for name, value in stored.headers.items()},
+        **content_headers(stored.etag, stored.content),
+        "Last-Modified": formatdate(stored.modified_at, usegmt=True),
+        "Accept-Ranges": "bytes",
+        "x-oss-object-type": stored.kind,
+    }
+    headers.setdefault("X-Oss-Storage-Class", "Standard")
+    if stored.kind == "Normal":
+        headers["Content-MD5"] = stored.content.content_md5
+    return headers
+
+
+def check_conditions(
+    headers: Mapping[str, str], stored: StoredObject, prefix: str = ""
+) -> None:
+    """Raise OssError unless the If-… headers hold; dates that are none do not count."""
+
+    def etags(name: str) -> list[str]:
+        value = headers.get(prefix + name, "")
+        return [etag.strip().strip('"').upper() for etag in value.split(",") if etag]
+
+    def date(name: str) -> float | None:
+        return read_date(headers.get(prefix + name, ""))
+
+    modified_at = int(stored.modified_at)
+    if_match, if_none_match = etags("if-match"), etags("if-none-match")
+    unmodified_since, modified_since = (
+        date("if-unmodified-since"),
+        date("if-modified-since"),
+    )
+    if (if_match and stored.etag not in if_match and "*" not in if_match) or (
+        unmodified_since is not None and modified_at > unmodified_since
+    ):
+        raise OssError("PreconditionFailed")
+    if (if_none_match and (stored.etag in if_none_match or "*" in if_none_match)) or (
+        modified_since is not None and modified_at <= modified_since
+    ):
+        raise OssError(
+            "NotModified", headers=content_headers(stored.etag, stored.content)
+        )
+
+
+def read_range(headers: Mapping[str, str], size: int) -> range | None:
+    """Return the bytes that are wanted, None for all.
+
+    OSS sends all for a range that is not within the object, unless the request asks for
+    the standard behaviour.  Raises OssError if nothing is left then.
+    """
+    match = re.fullmatch(
+        r"bytes=([0-9]{0,18})-([0-9]{0,18})", headers.get("range", ""), re.ASCII
+    )
+    if not match or not any(match.groups()):
+        return None
+    first, last = match.groups()
+    is_standard = headers.get("x-oss-range-behavior", "").lower() == "standard"
+    start = int(first) if first else size - int(last)
+    stop = int(last) + 1 if first and last else size
+    if first and last and start >= stop:
+        return None  # which is no range
+    if 0 <= start < stop <= size:
+        return range(start, stop)
+    if not is_standard:
+        return None
+    if start >= size or not size:
+        raise OssError(
+            "InvalidRange",
+            headers={"Content-Range": f"bytes */{size}"},
+            details={"ActualObjectSize": str(size)},
+        )
+    return range(max(start, 0), min(stop, size))
+
+
+# --- Multipart uploads ----------------------------------------------------------
+
+
+def initiate_multipart_upload(call: Call) -> Reply:
+    upload = call.bucket.initiate(call.key, call.kept_headers)
+    return document("InitiateMultipartUploadResult", upload_members(call, upload.id))
+
+
+def upload_part(call: Call) -> Reply:
+    number, upload_id = part_of(call)
+    with call.received() as incoming:
+        part = call.bucket.put_part(upload_id, call.key, number, incoming)
+    headers = content_headers(part.content.md5, part.content)
+    return Reply(headers=headers | {"Content-MD5": part.content.content_md5})
+
+
+def upload_part_copy(call: Call) -> Reply:
+    number, upload_id = part_of(call)
+    stored, file = open_source(call)
+    with file:
+        wanted = range(stored.content.size)
+        given = call.header("x-oss-copy-source-range")
+        if given:
+            found = read_range({"range": given}, stored.content.size)
+            if found is None:
+                raise OssError("InvalidRange")
+            wanted = found
+        file.seek(wanted.start)
+        chunks = read_chunks(file, len(wanted))
+        with call.bucket.receive(call.key, chunks) as incoming:
+            part = call.bucket.put_part(upload_id, call.key, number, incoming)
+    return copy_result("CopyPartResult", part.content.md5, part)
+
+
+def part_of(call: Call) -> tuple[int, str]:
+    """Return number and upload of the part; raises OssError if there is no upload."""
+    number = call.number("partNumber", 0, 1, MAX_PART_NUMBER)
+    upload_id = call.query("uploadId")
+    call.bucket.parts(upload_id, call.key)
+    return number, upload_id
+
+
+def complete_multipart_upload(call: Call) -> Reply:
+    data = call.request.body.read(MAX_XML_BYTES)
+    wanted = None
+    if call.header("x-oss-complete-all").lower() != "yes":
+        root = parse_xml(data, "CompleteMultipartUpload")
+        wanted = [
+            (number_of(part, "PartNumber"), text_of(part, "ETag"))
+            for part in root.findall("{*}Part")
+        ]
+    stored = call.bucket.complete(
+        call.query("uploadId"), call.key, wanted, may_overwrite=call.may_overwrite
+    )
+    members = {
+        **encoding_type(call),
+        "Location": f"{call.url}/{call.bucket.name}/{quote(call.key)}",
+        "Bucket": call.bucket.name,
+        "Key": encoder(call)(call.key),
+        "ETag": f'"{stored.etag}"',
+    }
+    headers = content_headers(stored.etag, stored.content)
+    return document("CompleteMultipartUploadResult", members, headers)
+
+
+def abort_multipart_upload(call: Call) -> Reply:
+    call.bucket.abort(call.query("uploadId"), call.key)
+    return Reply(204)
+
+
+def list_parts(call: Call) -> Reply:
+    marker = call.number("part-number-marker", 0, 0, MAX_PART_NUMBER)
+    limit = call.number("max-parts", MAX_KEYS, 1, MAX_KEYS)
+    upload_id = call.query("uploadId")
+    parts = [p for p in call.bucket.parts(upload_id, call.key) if p.number > marker]
+    page = parts[:limit]
+    return document(
+        "ListPartsResult",
+        {
+            **upload_members(call, upload_id),
+            "PartNumberMarker": str(marker),
+            "NextPartNumberMarker": str(page[-1].number if page else marker),
+            "MaxParts": str(limit),
+            "IsTruncated": boolean(len(parts) > limit),
+            "Part": [
+                {
+                    "PartNumber": str(part.number),
+                    "LastModified": iso_time(part.modified_at),
+                    "ETag": f'"{part.content.md5}"',
+                    "Size": str(part.content.size),
+                }
+                for part in page
+            ],
+        },
+    )
+
+
+def upload_members(call: Call, upload_id: str) -> dict[str, str]:
+    return {
+        **encoding_type(call),
+        "Bucket": call.bucket.name,
+        "Key": encoder(call)(call.key),
+        "UploadId": upload_id,
+    }
+
+
+# --- Lists ----------------------------------------------------------------------
+
+
+class Page(NamedTuple):
+    """A part of a list: names, those that stand for many, and where the next begins."""
+
+    names: list[str]
+    common_prefixes: list[str]
+    next_marker: str  # empty if this is the last
+
+
+def page_of(
+    names: Iterable[str], prefix: str, delimiter: str, marker: str, limit: int
+) -> Page:
+    """Return the first *limit* of the sorted *names* after *marker*.
+
+    Names that have *delimiter* after *prefix* are one, which ends with the first.
+    """
+    found: dict[str, bool] = {}  # whether it is a common prefix
+    last = ""
+    for name in names:
+        end = name.find(delimiter, len(prefix)) if delimiter else -1
+        entry = name if end < 0 else name[: end + len(delimiter)]
+        if name <= marker or entry == marker or entry in found:
+            continue
+        if len(found) == limit:
+            break
+        found[entry] = end >= 0
+        last = entry
+    else:
+        last = ""
+    return Page(
+        [name for name, is_prefix in found.items() if not is_prefix],
+        [name for name, is_prefix in found.items() if is_prefix],
+        last,
+    )
+
+
+def list_objects(call: Call) -> Reply:
+    marker = call.query("marker")
+    members, page = page_of_objects(call, marker, with_owner=True)
+    next_marker = {}
+    if page.next_marker:
+        next_marker = {"NextMarker": encoder(call)(page.next_marker)}
+    return document(
+        "ListBucketResult",
+        {"Marker": encoder(call)(marker), **next_marker, **members},
+    )
+
+
+def list_objects_v2(call: Call) -> Reply:
+    """List objects; the token for the next page is the name that it begins after."""
+    if call.query("list-type") != "2":
+        raise OssError("InvalidArgument", "list-type must be 2.")
+    start_after, token = call.query("start-after"), call.query("continuation-token")
+    with_owner = call.query("fetch-owner").lower() == "true"
+    marker = read_token(token) if token else start_after
+    members, page = page_of_objects(call, marker, with_owner)
+    optional = {
+        "StartAfter": encoder(call)(start_after),
+        "ContinuationToken": token,
+        "NextContinuationToken": make_token(page.next_marker),
+    }
+    count = len(page.names) + len(page.common_prefixes)
+    return document(
+        "ListBucketResult",
+        {
+            **{name: value for name, value in optional.items() if value},
+            "KeyCount": str(count),
+            **members,
+        },
+    )
+
+
+def make_token(marker: str) -> str:
+    return marker.encode().hex()
+
+
+def read_token(token: str) -> str:
+    try:
+        return bytes.fromhex(token).decode()
+    except ValueError:
+        raise OssError(
+            "InvalidArgument", "The continuation-token is not one."
+        ) from None
+
+
+def page_of_objects(
+    call: Call, marker: str, with_owner: bool
+) -> tuple[dict[str, Any], Page]:
+    """Return what both versions of the list have, and the page that is shown."""
+    prefix, delimiter = call.query("prefix"), call.query("delimiter")
+    limit = call.number("max-keys", DEFAULT_KEYS, 1, MAX_KEYS)
+    objects = call.bucket.objects()
+    names = sorted(name for name in objects if name.startswith(prefix))
+    page = page_of(names, prefix, delimiter, marker, limit)
+    encode = encoder(call)
+    owner = {"Owner": owner_of(call)} if with_owner else {}
+    contents = [
+        {
+            "Key": encode(name),
+            "LastModified": iso_time(objects[name].modified_at),
+            "ETag": f'"{objects[name].etag}"',
+            "Type": objects[name].kind,
+            "Size": str(objects[name].content.size),
+            "StorageClass": objects[name].headers.get(
+                "x-oss-storage-class", "Standard"
+            ),
+            **owner,
+        }
+        for name in page.names
+    ]
+    members = {
+        "Name": call.bucket.name,
+        "Prefix": encode(prefix),
+        "MaxKeys": str(limit),
+        "Delimiter": encode(delimiter),
+        **encoding_type(call),
+        "IsTruncated": boolean(bool(page.next_marker)),
+        "Contents": contents,
+        "CommonPrefixes": [{"Prefix": encode(name)} for name in page.common_prefixes],
+    }
+    return members, page
+
+
+def list_multipart_uploads(call: Call) -> Reply:
+    """List uploads by key; those of one key, by their id, stay on one page."""
+    prefix, delimiter = call.query("prefix"), call.query("delimiter")
+    key_marker, id_marker = call.query("key-marker"), call.query("upload-id-marker")
+    limit = call.number("max-uploads", MAX_KEYS, 1, MAX_KEYS)
+    # A name of the list is a key and an id, which no character of a key can part.
+    uploads = {
+        f"{upload.key}{SEPARATOR}{upload.id}": upload
+        for upload in call.bucket.uploads()
+        if upload.key.startswith(prefix)
+    }
+    marker = key_marker
+    if key_marker and not (delimiter and key_marker.endswith(delimiter)):
+        marker = f"{key_marker}{SEPARATOR}{id_marker or LAST_ID}"
+    page = page_of(sorted(uploads), prefix, delimiter, marker, limit)
+    next_key, _, next_id = page.next_marker.partition(SEPARATOR)
+    encode = encoder(call)
+    return document(
+        "ListMultipartUploadsResult",
+        {
+            **encoding_type(call),
+            "Bucket": call.bucket.name,
+            "KeyMarker": encode(key_marker),
+            "UploadIdMarker": id_marker,
+            "NextKeyMarker": encode(next_key),
+            "NextUploadIdMarker": next_id,
+            "Delimiter": encode(delimiter),
+            "Prefix": encode(prefix),
+            "MaxUploads": str(limit),
+            "IsTruncated": boolean(bool(page.next_marker)),
+            "Upload": [upload_entry(uploads[name], encode) for name in page.names],
+            "CommonPrefixes": [
+                {"Prefix": encode(name)} for name in page.common_prefixes
+            ],
+        },
+    )
+
+
+SEPARATOR = "\0"
+LAST_ID = "~"  # after every id
+
+
+def upload_entry(upload: Upload, encode: Callable[[str], str]) -> dict[str, str]:
+    return {
+        "Key": encode(upload.key),
+        "UploadId": upload.id,
+        "StorageClass": upload.headers.get("x-oss-storage-class", "Standard"),
+        "Initiated": iso_time(upload.initiated_at),
+    }
+
+
+# --- The bucket -----------------------------------------------------------------
+
+
+def get_bucket_info(call: Call) -> Reply:
+    host = call.url.partition("://")[2]
+    bucket = {
+        "Name": call.bucket.name,
+        "CreationDate": iso_time(call.bucket.created_at),
+        "Location": f"oss-{call.region}",
+        "ExtranetEndpoint": host,
+        "IntranetEndpoint": host,
+        "StorageClass": "Standard",
+        "DataRedundancyType": "LRS",
+        "Owner": owner_of(call),
+        "AccessControlList": {"Grant": "private"},
+    }
+    return document("BucketInfo", {"Bucket": bucket})
+
+
+def get_bucket_location(call: Call) -> Reply:
+    return document("LocationConstraint", f"oss-{call.region}")
+
+
+def owner_of(call: Call) -> dict[str, str]:
+    return {"ID": call.owner, "DisplayName": call.owner}
+
+
+# --- XML ------------------------------------------------------------------------
+
+
+def parse_xml(data: bytes, name: str) -> ElementTree.Element:
+    """Return the element *name* that *data* is.  Raises OssError."""
+    try:
+        root = ElementTree.fromstring(data)
+    except ElementTree.ParseError:
+        raise OssError("MalformedXML") from None
+    if root.tag.rpartition("}")[2] != name:
+        raise OssError("MalformedXML")
+    return root
+
+
+def text_of(element: ElementTree.Element, name: str) -> str:
+    text = element.findtext(f"{{*}}{name}")
+    if not text:
+        raise OssError("MalformedXML")
+    return text
+
+
+def number_of(element: ElementTree.Element, name: str) -> int:
+    text = text_of(element, name).strip()
+    if not re.fullmatch(r"[0-9]{1,9}", text):
+        raise OssError("MalformedXML")
+    return int(text)
+
+
+def encoding_type(call: Call) -> dict[str, str]:
+    """Return the element that says how keys are written, if the request asks."""
+    wanted = call.query("encoding-type")
+    if wanted not in ("", "url"):
+        raise OssError("InvalidArgument", "encoding-type must be url.")
+    return {"EncodingType": wanted} if wanted else {}
+
+
+def encoder(call: Call) -> Callable[[str], str]:
+    """Return how to write a key; not all can stand in XML as they are."""
+    return quote if call.query("encoding-type") else str
+
+
+def boolean(value: bool) -> str:
+    return "true" if value else "false"
+
+
+# --- All of them ----------------------------------------------------------------
+
+
+class Operation(NamedTuple):
+    """An operation, and the action that its caller must be allowed on what it names.
+
+    An empty action is checked by *perform*, which alone knows on what.
+    """
+
+    action: str
+    perform: Callable[[Call], Reply]
+
+
+OPERATIONS = {
+    "AbortMultipartUpload": Operation(
+        "oss:AbortMultipartUpload", abort_multipart_upload
+    ),
+    "AppendObject": Operation("oss:PutObject", append_object),
+    "CompleteMultipartUpload": Operation("oss:PutObject", complete_multipart_upload),
+    "CopyObject": Operation("oss:PutObject", copy_object),
+    "DeleteMultipleObjects": Operation("", delete_multiple_objects),
+    "DeleteObject": Operation("oss:DeleteObject", delete_object),
+    "GetBucketInfo": Operation("oss:GetBucketInfo", get_bucket_info),
+    "GetBucketLocation": Operation("oss:GetBucketLocation", get_bucket_location),
+    "GetObject": Operation("oss:GetObject", get_object),
+    "GetObjectMeta": Operation("oss:GetObject", get_object_meta),
+    "HeadObject": Operation("oss:GetObject", head_object),
+    "InitiateMultipartUpload": Operation("oss:PutObject", initiate_multipart_upload),
+    "ListMultipartUploads": Operation(
+        "oss:ListMultipartUploads", list_multipart_uploads
+    ),
+    "ListObjects": Operation("oss:ListObjects", list_objects),
+    "ListObjectsV2": Operation("oss:ListObjects", list_objects_v2),
+    "ListParts": Operation("oss:ListParts", list_parts),
+    "PutObject": Operation("oss:PutObject", put_object),
+    "UploadPart": Operation("oss:PutObject", upload_part),
+    "UploadPartCopy": Operation("oss:PutObject", upload_part_copy),
+}

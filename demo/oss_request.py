@@ -1,0 +1,257 @@
+"""A request to OSS taken apart, and what goes back."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from ipaddress import ip_address
+from typing import Any, BinaryIO
+from urllib.parse import unquote_to_bytes
+
+from demo.oss_error import OssError, not_imitated
+from demo.oss_signature import SIGNED_SUBRESOURCES, Signable
+from demo.oss_storage import CHUNK_BYTES
+from demo.sts import as_xml
+
+MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+MAX_KEY_BYTES = 1023
+
+# Which operation a request is: by method and by whether it names an object, the first
+# row whose names all are in the query.
+OPERATION_OF: dict[tuple[str, bool], list[tuple[set[str], str]]] = {
+    ("GET", False): [
+        ({"uploads"}, "ListMultipartUploads"),
+        ({"bucketInfo"}, "GetBucketInfo"),
+        ({"location"}, "GetBucketLocation"),
+        ({"list-type"}, "ListObjectsV2"),
+        (set(), "ListObjects"),
+    ],
+    ("POST", False): [({"delete"}, "DeleteMultipleObjects"), (set(), "PostObject")],
+    ("GET", True): [
+        ({"uploadId"}, "ListParts"),
+        ({"objectMeta"}, "GetObjectMeta"),
+        (set(), "GetObject"),
+    ],
+    ("HEAD", True): [({"objectMeta"}, "GetObjectMeta"), (set(), "HeadObject")],
+    ("PUT", True): [({"partNumber", "uploadId"}, "UploadPart"), (set(), "PutObject")],
+    ("POST", True): [
+        ({"uploads"}, "InitiateMultipartUpload"),
+        ({"uploadId"}, "CompleteMultipartUpload"),
+        ({"append", "position"}, "AppendObject"),
+    ],
+    ("DELETE", True): [({"uploadId"}, "AbortMultipartUpload"), (set(), "DeleteObject")],
+}
+WITH_COPY_SOURCE = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
+
+# What changes the meaning of a request, and what the stand-in makes nothing of.
+UNDERSTOOD = frozenset(
+    name for rows in OPERATION_OF.values() for names, _ in rows for name in names
+) | {"continuation-token", "security-token"}
+OVERRIDES = "response-"  # of headers, by GetObject
+NOT_IMITATED_HEADERS = (
+    "x-oss-callback",
+    "x-oss-server-side-",
+    "x-oss-process",
+    "x-oss-symlink-",
+    "x-oss-traffic-limit",
+)
+
+
+class Body:
+    """The body of a request, which is read only as far as it is asked for.
+
+    *length* is None if it comes in chunks.  *before* is called before the first read.
+    """
+
+    def __init__(
+        self, file: BinaryIO, length: int | None, before: Callable[[], None]
+    ) -> None:
+        self.length = length
+        self.is_begun = False
+        self.is_read = length == 0
+        self._file = file
+        self._before = before
+        self._rest = self._read()
+
+    def chunks(self) -> Iterator[bytes]:
+        """Return what is left of it.  Raises OssError if it ends early."""
+        return self._rest
+
+    def _read(self) -> Iterator[bytes]:
+        self.is_begun = True
+        try:
+            if not self.is_read:
+                self._before()
+            if self.length is None:
+                yield from self._chunked()
+            else:
+                yield from self._exactly(self.length)
+        except OSError:  # the client has gone away, or sends no more
+            raise OssError("IncompleteBody") from None
+        self.is_read = True
+
+    def _exactly(self, size: int) -> Iterator[bytes]:
+        while size:
+            chunk = self._file.read(min(size, CHUNK_BYTES))
+            if not chunk:
+                raise OssError("IncompleteBody")
+            size -= len(chunk)
+            yield chunk
+
+    def _chunked(self) -> Iterator[bytes]:
+        while True:
+            size = self._file.readline(100).partition(b";")[0].strip()
+            if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", size):
+                raise OssError("IncompleteBody")
+            if not int(size, 16):
+                break
+            yield from self._exactly(int(size, 16))
+            if self._file.readline(2) != b"\r\n":
+                raise OssError("IncompleteBody")
+        while self._file.readline(1000) not in (b"\r\n", b"\n", b""):
+            pass  # trailers
+
+    def read(self, limit: int) -> bytes:
+        """Return the whole of it.  Raises OssError for more than *limit* bytes."""
+        data = b""
+        for chunk in self.chunks():
+            data += chunk
+            if len(data) > limit:
+                raise OssError("EntityTooLarge")
+        return data
+
+
+@dataclass(frozen=True)
+class Place:
+    """What a request may be about.  An empty key stands for the bucket itself."""
+
+    bucket: str
+    key: str
+
+    @property
+    def resource(self) -> str:
+        """The place as signatures have it."""
+        return f"/{self.bucket}/{self.key}" if self.bucket else "/"
+
+
+@dataclass(frozen=True)
+class Request:
+    """One request; *path* is not decoded, names of *headers* are in lower case."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: Body
+    client: str
+    received_at: float  # unix seconds, by the clock of the stand-in
+
+    @property
+    def signable(self) -> Signable:
+        return Signable(self.method, self.query, self.headers)
+
+    def places(self, buckets: Mapping[str, object]) -> list[Place]:
+        """Return what the request may be about, the likeliest first.
+
+        A bucket stands in the name of the host, in the path, or nowhere, if the host is
+        a CNAME of it.  SDKs that are given an IP address mix the forms: ali-oss has
+        the bucket in the Host header, of a name of OSS, and with sldEnable in the path
+        too.  So more than one reading can be right; the signature tells which one is.
+        """
+        host = self.headers.get("host", "").rpartition(":")[0] or self.headers.get(
+            "host", ""
+        )
+        label = host.partition(".")[0]
+        whole = decode(self.path[1:])
+        bucket, _, key = self.path[1:].partition("/")
+        in_path = Place(decode(bucket), decode(key))
+        if label in buckets:
+            return [Place(label, whole), in_path]
+        if is_own_name(host) or in_path.bucket in buckets or len(buckets) != 1:
+            return [in_path]
+        return [Place(next(iter(buckets)), whole), in_path]
+
+    def operation(self, place: Place) -> str:
+        """Return what *place* is asked to do.  Raises OssError."""
+        if not place.bucket:
+            raise not_imitated("what is not about a bucket, such as ListBuckets")
+        rows = OPERATION_OF.get((self.method, bool(place.key)), [])
+        for name in self.query:
+            is_override = self.method == "GET" and name.startswith(OVERRIDES)
+            if name in SIGNED_SUBRESOURCES - UNDERSTOOD and not is_override:
+                raise not_imitated(f"{self.method} with ?{name}")
+        for name in self.headers:
+            if name.startswith(NOT_IMITATED_HEADERS):
+                raise not_imitated(f"the header {name}")
+        for names, operation in rows:
+            if names <= self.query.keys():
+                if "x-oss-copy-source" in self.headers:
+                    return WITH_COPY_SOURCE.get(operation, operation)
+                return operation
+        kind = "an object" if place.key else "a bucket"
+        raise not_imitated(f"such a {self.method} of {kind}")
+
+
+def is_own_name(host: str) -> bool:
+    """Tell whether *host* is one that stands for all buckets, not for one."""
+    try:
+        return bool(ip_address(host.strip("[]")))
+    except ValueError:
+        return host == "localhost"
+
+
+def decode(text: str) -> str:
+    """Return percent-encoded *text* decoded; a plus sign is one.  Raises OssError."""
+    try:
+        # What is not ASCII was read as Latin-1 from the request line.
+        return unquote_to_bytes(text.encode("latin-1")).decode()
+    except UnicodeError:
+        raise OssError("InvalidArgument", "The URL is not UTF-8.") from None
+
+
+def read_query(text: str) -> dict[str, str]:
+    """Return the parameters of a query.  Raises OssError if one stands there twice."""
+    pairs = [pair.partition("=")[::2] for pair in text.split("&") if pair]
+    query = {decode(name): decode(value) for name, value in pairs}
+    if len(query) < len(pairs):
+        raise OssError("InvalidArgument", "A query parameter stands there twice.")
+    return query
+
+
+def check_place(place: Place) -> None:
+    """Raise OssError unless *place* has the names that OSS allows."""
+    if not BUCKET_NAME.fullmatch(place.bucket):
+        raise OssError("InvalidBucketName", details={"BucketName": place.bucket})
+    if len(place.key.encode()) > MAX_KEY_BYTES or place.key.startswith(("/", "\\")):
+        raise OssError("InvalidObjectName", details={"ObjectName": place.key})
+
+
+# --- What goes back -------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply: *body*, or *size* bytes of *file*, which the one who sends it closes."""
+
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+    file: BinaryIO | None = None
+    size: int = 0
+
+
+def document(
+    name: str,
+    members: Mapping[str, Any] | str,
+    headers: Mapping[str, str] | None = None,
+) -> Reply:
+    """Return a reply with an XML document.
+
+    Its Content-Type has no charset: the SDKs for Android and iOS take anything but the
+    bare type for the answer of a callback.
+    """
+    xml = f'<?xml version="1.0" encoding="UTF-8"?>\n{as_xml(name, members)}'
+    headers = {"Content-Type": "application/xml", **(headers or {})}
+    return Reply(200, headers, xml.encode())

@@ -1,0 +1,408 @@
+"""Signatures of OSS requests, V1 and V4, in headers and in URLs.
+
+    signature = read_signature(request, now, "cn-hangzhou")
+    signature.matches(access_key_secret, "/my-bucket/photos/cat.jpg")
+
+read_signature() refuses what needs no secret to be refused: a request that is signed
+twice, too old, for another region, or in a way that is not understood.  The resource
+comes last, as one request can be read as meant for different buckets.
+
+Sources: "Include signatures in headers" and "Include signatures in URLs" (V1) and
+"Signature version 4" in the OSS documentation; the signers of oss2 2.19.1,
+alibabacloud-oss-v2 1.4.1, ali-oss 6.23.0 and of the OSS SDKs for Android and iOS.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import hmac
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+from urllib.parse import quote
+
+from demo.oss_error import OssError, not_imitated
+
+MAX_CLOCK_SKEW_SECONDS = 15 * 60
+MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a V4 URL, as alibabacloud-oss-v2 has it
+PRODUCT = "oss"
+ALGORITHM = "OSS4-HMAC-SHA256"
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # the one x-oss-content-sha256 that SDKs send
+
+# V1 signs these of a query, and no others.  It is the union of what the SDKs know.
+SUBRESOURCES = """
+acl append bucketInfo callback callback-var cname comp continuation-token cors delete
+encryption endTime group httpsConfig img inventory inventoryId lifecycle link live
+location logging metaQuery objectInfo objectMeta partNumber policy position
+publicAccessBlock qos qosInfo qosRequester redundancyTransition referer regionList
+replication replicationLocation replicationProgress requestPayment requesterQosInfo
+resourceGroup resourcePool resourcePoolInfo resourcePoolBuckets
+response-cache-control response-content-disposition response-content-encoding
+response-content-language response-content-type response-expires restore
+security-token sequential startTime stat status style styleName symlink tagging
+transferAcceleration uploadId uploads accessPoint accessPointPolicy asyncFetch
+bucketArchiveDirectRead cloudboxes versionId versioning versions vod website worm
+wormExtend wormId x-oss-ac-forward-allow x-oss-ac-source-ip x-oss-ac-subnet-mask
+x-oss-ac-vpc-id x-oss-access-point-name x-oss-async-process x-oss-process
+x-oss-redundancy-transition-taskid x-oss-request-payer x-oss-target-redundancy-type
+x-oss-traffic-limit x-oss-write-get-object-response
+"""
+SIGNED_SUBRESOURCES = frozenset(SUBRESOURCES.split())
+
+V1_URL = ("OSSAccessKeyId", "Expires", "Signature")
+V4_URL = (
+    "x-oss-signature-version",
+    "x-oss-credential",
+    "x-oss-date",
+    "x-oss-expires",
+    "x-oss-signature",
+)
+V1_AUTHORIZATION = re.compile(r"OSS ([^\s:]+):([^\s:]+)")
+V4_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Signable:
+    """What a signature covers.
+
+    *query* is decoded, where a plus sign is one; names of *headers* are in lower case.
+    """
+
+    method: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+
+
+@dataclass(frozen=True)
+class Signature:
+    """A signature that may be right: only a secret will tell."""
+
+    access_key_id: str
+    security_token: str = field(repr=False)
+    given: str = field(repr=False)
+    # The two steps of its arithmetic: what is signed, given the resource, and how,
+    # given the secret.  The canonical request, of which V4 signs a digest, is for the
+    # developer who looks for a difference; V1 has none.
+    string_to_sign: Callable[[str], str] = field(repr=False)
+    sign: Callable[[str, str], str] = field(repr=False)
+    canonical_request: Callable[[str], str] | None = field(default=None, repr=False)
+
+    def matches(self, access_key_secret: str, resource: str) -> bool:
+        """Tell whether *resource*, /bucket/key, was signed with the secret."""
+        expected = self.sign(access_key_secret, self.string_to_sign(resource))
+        return hmac.compare_digest(expected.encode(), self.given.encode())
+
+    def mismatch(self, resource: str) -> OssError:
+        """Return the error that tells the caller what should have been signed."""
+        string_to_sign = self.string_to_sign(resource)
+        details = {
+            "OSSAccessKeyId": self.access_key_id,
+            "SignatureProvided": self.given,
+            "StringToSign": string_to_sign,
+            "StringToSignBytes": string_to_sign.encode().hex(" ").upper(),
+        }
+        if self.canonical_request:
+            details["CanonicalRequest"] = self.canonical_request(resource)
+        return OssError("SignatureDoesNotMatch", details=details)
+
+
+def read_signature(request: Signable, now: float, region: str) -> Signature | None:
+    """Return how *request* is signed, None if it is not.  Raises OssError."""
+    authorization = request.headers.get("authorization", "")
+    is_v1_url = any(name in request.query for name in V1_URL)
+    is_v4_url = any(name in request.query for name in V4_URL)
+    if bool(authorization) + is_v1_url + is_v4_url > 1:
+        raise OssError("InvalidArgument", "The request is signed in more than one way.")
+    if is_v1_url:
+        return read_v1_url(request, now)
+    if is_v4_url:
+        return read_v4_url(request, now, region)
+    if authorization.startswith(ALGORITHM):
+        return read_v4_header(request, authorization, now, region)
+    if authorization.startswith("OSS "):
+        return read_v1_header(request, authorization, now)
+    if authorization.startswith("OSS2 "):
+        raise not_imitated("signature version 2")
+    if authorization:
+        raise OssError("InvalidArgument", "Unsupported Authorization Type")
+    return None
+
+
+# --- V1 -------------------------------------------------------------------------
+
+
+def v1_signature(access_key_secret: str, string_to_sign: str) -> str:
+    digest = hmac.digest(access_key_secret.encode(), string_to_sign.encode(), "sha1")
+    return base64.b64encode(digest).decode()
+
+
+def v1_string_to_sign(request: Signable, date: str, resource: str) -> str:
+    """Return what V1 signs; *date* is a Date, or the time at which a URL expires."""
+    headers = request.headers
+    lines = [
+        request.method,
+        headers.get("content-md5", ""),
+        headers.get("content-type", ""),
+        date,
+        *(f"{n}:{headers[n].strip()}" for n in sorted(headers) if is_oss_header(n)),
+    ]
+    subresources = [
+        f"{name}={value}" if value else name
+        for name, value in sorted(request.query.items())
+        if name in SIGNED_SUBRESOURCES
+    ]
+    return "\n".join([*lines, resource]) + (
+        "?" + "&".join(subresources) if subresources else ""
+    )
+
+
+def is_oss_header(name: str) -> bool:
+    return name.startswith("x-oss-")
+
+
+def read_v1_header(request: Signable, authorization: str, now: float) -> Signature:
+    match = V1_AUTHORIZATION.fullmatch(authorization)
+    if not match:
+        raise OssError("InvalidArgument", "Authorization header is invalid.")
+    date = request.headers.get("x-oss-date") or request.headers.get("date", "")
+    requested_at = read_date(date)
+    if requested_at is None:
+        raise OssError(
+            "AccessDenied",
+            "OSS authentication requires a valid Date.",
+            ec="0002-00000503",
+        )
+    if abs(requested_at - now) > MAX_CLOCK_SKEW_SECONDS:
+        raise OssError(
+            "RequestTimeTooSkewed",
+            details={
+                "MaxAllowedSkewMilliseconds": str(MAX_CLOCK_SKEW_SECONDS * 1000),
+                "RequestTime": iso_time(requested_at),
+                "ServerTime": iso_time(now),
+            },
+        )
+    # alibabacloud-oss-v2 sends the token in a header of another name, unsigned.
+    token = request.headers.get("x-oss-security-token")
+    return Signature(
+        access_key_id=match[1],
+        security_token=token or request.headers.get("security-token", ""),
+        given=match[2],
+        string_to_sign=lambda resource: v1_string_to_sign(request, date, resource),
+        sign=v1_signature,
+    )
+
+
+def read_v1_url(request: Signable, now: float) -> Signature:
+    values = {name: request.query.get(name, "") for name in V1_URL}
+    expires = values["Expires"]
+    if not all(values.values()) or not re.fullmatch(r"\d{1,12}", expires, re.ASCII):
+        raise OssError("AccessDenied", f"A signed URL needs {', '.join(V1_URL)}.")
+    if now > int(expires):
+        raise url_expired(float(expires), now)
+    return Signature(
+        access_key_id=values["OSSAccessKeyId"],
+        security_token=request.query.get("security-token", ""),
+        given=values["Signature"],
+        string_to_sign=lambda resource: v1_string_to_sign(request, expires, resource),
+        sign=v1_signature,
+    )
+
+
+def url_expired(expires: float, now: float) -> OssError:
+    times = {"Expires": iso_time(expires), "ServerTime": iso_time(now)}
+    return OssError("AccessDenied", "Request has expired.", details=times)
+
+
+# --- V4 -------------------------------------------------------------------------
+
+
+def v4_signature(
+    access_key_secret: str, date: str, region: str, string_to_sign: str
+) -> str:
+    """Return the signature with the key for one day (*date*, yyyymmdd) and region."""
+    key = f"aliyun_v4{access_key_secret}".encode()
+    for part in (date, region, PRODUCT, "aliyun_v4_request"):
+        key = hmac.digest(key, part.encode(), "sha256")
+    return hmac.digest(key, string_to_sign.encode(), "sha256").hex()
+
+
+def v4_canonical_request(
+    request: Signable, additional_headers: list[str], resource: str
+) -> str:
+    """Return the request as V4 sees it; *additional_headers* are signed as well."""
+    query = sorted(
+        (encode(name), encode(value))
+        for name, value in request.query.items()
+        if name != "x-oss-signature"
+    )
+    signed = sorted(
+        name
+        for name in request.headers
+        if name in ("content-type", "content-md5", *additional_headers)
+        or is_oss_header(name)
+    )
+    return "\n".join(
+        [
+            request.method,
+            quote(resource, safe="/"),
+            "&".join(f"{name}={value}" if value else name for name, value in query),
+            "".join(f"{name}:{request.headers[name].strip()}\n" for name in signed),
+            ";".join(sorted(additional_headers)),
+            request.headers.get("x-oss-content-sha256", UNSIGNED_PAYLOAD),
+        ]
+    )
+
+
+def encode(text: str) -> str:
+    return quote(text, safe="")
+
+
+def v4_string_to_sign(time: str, scope: str, canonical_request: str) -> str:
+    digest = hashlib.sha256(canonical_request.encode()).hexdigest()
+    return f"{ALGORITHM}\n{time}\n{scope}\n{digest}"
+
+
+def read_v4_header(
+    request: Signable, authorization: str, now: float, region: str
+) -> Signature:
+    # SDKs differ in the order of the fields and in blanks between them.
+    fields = dict(
+        field.strip().partition("=")[::2]
+        for field in authorization.removeprefix(ALGORITHM).split(",")
+    )
+    # The SDK for Android has the time in Date alone, in the form of x-oss-date.
+    time = request.headers.get("x-oss-date") or request.headers.get("date", "")
+    place = "Authorization header"
+    if abs(read_v4_time(time, place) - now) > MAX_CLOCK_SKEW_SECONDS:
+        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+    if request.headers.get("x-oss-content-sha256") != UNSIGNED_PAYLOAD:
+        message = f"x-oss-content-sha256 must be {UNSIGNED_PAYLOAD}."
+        raise OssError("InvalidArgument", message)
+    return v4_signature_of(
+        request,
+        credential=fields.get("Credential", ""),
+        additional_headers=fields.get("AdditionalHeaders", ""),
+        time=time,
+        security_token=request.headers.get("x-oss-security-token", ""),
+        given=fields.get("Signature", ""),
+        region=region,
+        place=place,
+    )
+
+
+def read_v4_url(request: Signable, now: float, region: str) -> Signature:
+    values = {name: request.query.get(name, "") for name in V4_URL}
+    version, credential, time, expires, given = values.values()
+    place = "request parameters"
+    if not all(values.values()):
+        raise OssError("AccessDenied", f"A signed URL needs {', '.join(V4_URL)}.")
+    if version != ALGORITHM:
+        raise OssError("InvalidArgument", f"Invalid signature version in {place}.")
+    if (
+        not re.fullmatch(r"\d{1,7}", expires, re.ASCII)
+        or not 1 <= int(expires) <= MAX_EXPIRES_SECONDS
+    ):
+        raise OssError("InvalidArgument", f"Invalid expires in {place}.")
+    valid_from = read_v4_time(time, place)
+    if valid_from - now > MAX_CLOCK_SKEW_SECONDS:
+        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+    if now > valid_from + int(expires):
+        raise url_expired(valid_from + int(expires), now)
+    return v4_signature_of(
+        request,
+        credential=credential,
+        additional_headers=request.query.get("x-oss-additional-headers", ""),
+        time=time,
+        security_token=request.query.get("x-oss-security-token", ""),
+        given=given,
+        region=region,
+        place=place,
+    )
+
+
+def v4_signature_of(
+    request: Signable,
+    *,
+    credential: str,
+    additional_headers: str,
+    time: str,
+    security_token: str,
+    given: str,
+    region: str,
+    place: str,
+) -> Signature:
+    access_key_id, date, scope = read_credential(credential, time, region, place)
+    additional = [name for name in additional_headers.lower().split(";") if name]
+
+    def canonical_request(resource: str) -> str:
+        return v4_canonical_request(request, additional, resource)
+
+    def string_to_sign(resource: str) -> str:
+        return v4_string_to_sign(time, scope, canonical_request(resource))
+
+    def sign(access_key_secret: str, string_to_sign: str) -> str:
+        return v4_signature(access_key_secret, date, region, string_to_sign)
+
+    return Signature(
+        access_key_id=access_key_id,
+        security_token=security_token,
+        given=given,
+        string_to_sign=string_to_sign,
+        sign=sign,
+        canonical_request=canonical_request,
+    )
+
+
+def read_credential(
+    credential: str, time: str, region: str, place: str
+) -> tuple[str, str, str]:
+    """Return AccessKeyId, day and scope of a credential that is fit for *time* here."""
+    access_key_id, _, scope = credential.partition("/")
+    parts = scope.split("/")
+    if not access_key_id or len(parts) != 4:
+        raise OssError("InvalidArgument", f"Invalid credential in {place}.")
+    date, signed_region, product, terminator = parts
+    if date != time[:8]:
+        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+    if signed_region != region:
+        message = f"Invalid signing region in {place}."
+        raise OssError("InvalidArgument", message, ec="0002-00000226")
+    if (product, terminator) != (PRODUCT, "aliyun_v4_request"):
+        raise OssError("InvalidArgument", f"Invalid signing product in {place}.")
+    return access_key_id, date, scope
+
+
+# --- Times ----------------------------------------------------------------------
+
+
+def read_date(text: str) -> float | None:
+    """Return the unix seconds of a Date, or of an x-oss-date in ISO form, or None."""
+    if V4_TIME.fullmatch(text):
+        return read_v4_time(text, "x-oss-date")
+    try:
+        moment = parsedate_to_datetime(text)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return moment.timestamp()
+
+
+def read_v4_time(text: str, place: str) -> float:
+    """Return the unix seconds of a time in V4's form.  Raises OssError."""
+    try:
+        if not V4_TIME.fullmatch(text):
+            raise ValueError
+        moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
+    except ValueError:
+        raise OssError("InvalidArgument", f"Invalid signing date in {place}.") from None
+    return moment.replace(tzinfo=timezone.utc).timestamp()
+
+
+def iso_time(seconds: float) -> str:
+    """Return unix *seconds* as OSS writes times in XML."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")

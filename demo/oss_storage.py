@@ -1,0 +1,486 @@
+"""Buckets of objects as files in a folder, and uploads on their way to become objects.
+
+    <folder>/<bucket>/data/<number>-cat.jpg     the bytes of one object, or of one part
+                      objects/<digest>.json     an object: its key, and where its bytes
+                                                are
+                      uploads/<id>/upload.json  a multipart upload, and its parts
+                                   00001.json
+
+Bytes are written first, and count from the moment a record names them, which is there
+at once and whole (os.replace).  Bytes that no record names are what is left of an
+upload that was cut off, and are deleted, at the latest when the bucket is opened again.
+A record is replaced, never changed.  One process at a time may have a folder.
+
+Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documentation.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+import os
+import re
+import secrets
+import shutil
+import threading
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import BinaryIO
+
+from fastcrc import crc64
+
+from demo.oss_error import OssError
+
+CHUNK_BYTES = 256 * 1024
+MIN_PART_BYTES = 100 * 1024  # of every part but the last
+
+
+@dataclass(frozen=True)
+class Content:
+    """Bytes that were received whole.  *file* is a name in the bucket's data folder."""
+
+    file: str
+    size: int
+    md5: str  # upper-case hex
+    crc64: int
+
+    @property
+    def content_md5(self) -> str:
+        """The digest as the header Content-MD5 has it."""
+        return base64.b64encode(bytes.fromhex(self.md5)).decode()
+
+
+@dataclass
+class Incoming:
+    """Content that is deleted again unless an object or a part keeps it."""
+
+    content: Content
+    is_kept: bool = False
+
+
+@dataclass(frozen=True)
+class StoredObject:
+    """An object.  *headers* are those to send with it, Content-Type among them."""
+
+    key: str
+    content: Content
+    etag: str
+    modified_at: float  # unix seconds
+    kind: str = "Normal"  # or Multipart or Appendable
+    headers: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Part:
+    """A part of an upload; its ETag is the digest of its content."""
+
+    number: int
+    content: Content
+    modified_at: float
+
+
+@dataclass
+class Upload:
+    """A multipart upload.  *parts* changes, guarded by the lock of its bucket."""
+
+    id: str
+    key: str
+    headers: Mapping[str, str]
+    initiated_at: float
+    parts: dict[int, Part] = field(default_factory=dict)
+
+
+class Bucket:
+    """The objects and uploads of one bucket.  All methods may be called by any thread.
+
+    OssError is what OSS would answer; OSError means that the disk failed.
+    """
+
+    def __init__(self, name: str, folder: Path, clock: Callable[[], float]) -> None:
+        self.name = name
+        self.created_at = clock()
+        self._clock = clock
+        self._data = folder / "data"
+        self._records = folder / "objects"
+        self._pending = folder / "uploads"
+        # Guards the two below, and the files they speak of: held while a record is
+        # written or bytes are appended, not while the bytes of an object are received.
+        self._lock = threading.Lock()
+        self._objects: dict[str, StoredObject] = {}
+        self._uploads: dict[str, Upload] = {}
+        for path in (self._data, self._records, self._pending):
+            path.mkdir(parents=True, exist_ok=True)
+        self._load()
+
+    def _load(self) -> None:
+        """Read what an earlier process left, and delete what nothing refers to."""
+        for path in self._data.parent.rglob("*.tmp"):
+            path.unlink()
+        files = {path.name for path in self._data.iterdir()}
+        used = set()
+        for path in self._records.glob("*.json"):
+            stored = read_object(path)
+            if stored.content.file in files:  # else a person has deleted it
+                self._objects[stored.key] = stored
+                used.add(stored.content.file)
+        for folder in self._pending.iterdir():
+            try:
+                record = json.loads((folder / "upload.json").read_text("utf-8"))
+            except (
+                FileNotFoundError
+            ):  # the process ended while it was about to write it
+                folder.rmdir()
+                continue
+            upload = self._uploads[folder.name] = Upload(id=folder.name, **record)
+            for path in folder.glob("[0-9]*.json"):
+                part = read_part(path)
+                upload.parts[part.number] = part
+                used.add(part.content.file)
+        for file in files - used:
+            remove(self._data / file)
+
+    # Content
+
+    @contextmanager
+    def receive(self, key: str, chunks: Iterable[bytes]) -> Iterator[Incoming]:
+        """Write *chunks* to a new file, which outlives the block only if it is kept.
+
+        What *chunks* raises is raised again.
+        """
+        path = self._data / f"{secrets.token_hex(8)}-{readable(key)}"
+        incoming = None
+        try:
+            incoming = Incoming(write_content(path, chunks))
+            yield incoming
+        finally:
+            if incoming is None or not incoming.is_kept:
+                remove(path)
+
+    def _discard(self, *contents: Content) -> None:
+        for content in contents:
+            remove(self._data / content.file)
+
+    def _open(self, content: Content) -> BinaryIO:
+        return (self._data / content.file).open("rb")
+
+    # Objects, for those who do not come over HTTP
+
+    def put(self, key: str, data: bytes) -> None:
+        """Make *data* the object *key*."""
+        with self.receive(key, [data]) as incoming:
+            self.store(key, incoming, {})
+
+    def read(self, key: str) -> bytes:
+        """Return the object *key*.  Raises OssError."""
+        stored, file = self.open(key)
+        with file:
+            return file.read(stored.content.size)
+
+    def keys(self) -> list[str]:
+        """Return the keys of all objects in their order."""
+        return sorted(self.objects())
+
+    # Objects
+
+    def store(
+        self,
+        key: str,
+        incoming: Incoming,
+        headers: Mapping[str, str],
+        *,
+        kind: str = "Normal",
+        etag: str = "",
+        may_overwrite: bool = True,
+    ) -> StoredObject:
+        """Make *incoming* the object *key*.  The ETag is by default its MD5."""
+        stored = StoredObject(
+            key=key,
+            content=incoming.content,
+            etag=etag or incoming.content.md5,
+            modified_at=self._clock(),
+            kind=kind,
+            headers=dict(headers),
+        )
+        with self._lock:
+            before = self._objects.get(key)
+            if before and not may_overwrite:
+                raise OssError("FileAlreadyExists", details={"Key": key})
+            self._replace(stored)
+            incoming.is_kept = True
+        if before:
+            self._discard(before.content)
+        return stored
+
+    def _replace(self, stored: StoredObject) -> None:
+        write_record(self._record(stored.key), asdict(stored))
+        self._objects[stored.key] = stored
+
+    def _record(self, key: str) -> Path:
+        return self._records / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+    def append(
+        self, key: str, position: int, incoming: Incoming, headers: Mapping[str, str]
+    ) -> StoredObject:
+        """Add *incoming* to the end of the object *key*, which is at *position*."""
+        with self._lock:
+            before = self._objects.get(key)
+            length = before.content.size if before else 0
+            if before and before.kind != "Appendable":
+                raise OssError("ObjectNotAppendable", details={"Key": key})
+            if position != length:
+                raise OssError(
+                    "PositionNotEqualToLength",
+                    headers={"x-oss-next-append-position": str(length)},
+                    details={"Key": key},
+                )
+            content = incoming.content
+            if before:
+                content = self._appended(before.content, content)
+                headers = before.headers
+            stored = StoredObject(
+                key=key,
+                content=content,
+                etag=appendable_etag(content),
+                modified_at=self._clock(),
+                kind="Appendable",
+                headers=dict(headers),
+            )
+            self._replace(stored)
+            incoming.is_kept = before is None
+            return stored
+
+    def _appended(self, content: Content, more: Content) -> Content:
+        """Write *more* behind *content*, over what a failed append may have left."""
+        checksum = content.crc64
+        with (self._data / content.file).open("r+b") as file, self._open(more) as tail:
+            file.truncate(content.size)
+            file.seek(content.size)
+            for chunk in read_chunks(tail, more.size):
+                file.write(chunk)
+                checksum = crc64.xz(chunk, checksum)
+        return replace(content, size=content.size + more.size, crc64=checksum)
+
+    def find(self, key: str) -> StoredObject | None:
+        """Return the object *key*, or None."""
+        with self._lock:
+            return self._objects.get(key)
+
+    def open(self, key: str) -> tuple[StoredObject, BinaryIO]:
+        """Return the object *key* and its bytes, which the caller has to close.
+
+        They stay what they are, whatever happens to the object.
+        """
+        with self._lock:
+            stored = self._objects.get(key)
+            if stored is None:
+                raise OssError("NoSuchKey", details={"Key": key})
+            return stored, self._open(stored.content)
+
+    def delete(self, key: str) -> None:
+        """Delete the object *key*, if there is one."""
+        with self._lock:
+            stored = self._objects.get(key)
+            if stored:
+                self._record(key).unlink(missing_ok=True)
+                del self._objects[key]
+        if stored:
+            self._discard(stored.content)
+
+    def objects(self) -> dict[str, StoredObject]:
+        """Return all objects by key."""
+        with self._lock:
+            return dict(self._objects)
+
+    # Multipart uploads
+
+    def initiate(self, key: str, headers: Mapping[str, str]) -> Upload:
+        """Begin an upload that is to become the object *key*."""
+        upload = Upload(
+            id=secrets.token_hex(16).upper(),
+            key=key,
+            headers=dict(headers),
+            initiated_at=self._clock(),
+        )
+        folder = self._pending / upload.id
+        folder.mkdir()
+        record = {
+            "key": key,
+            "headers": upload.headers,
+            "initiated_at": upload.initiated_at,
+        }
+        write_record(folder / "upload.json", record)
+        with self._lock:
+            self._uploads[upload.id] = upload
+        return upload
+
+    def _upload(self, upload_id: str, key: str) -> Upload:
+        upload = self._uploads.get(upload_id)
+        if upload is None or upload.key != key:
+            raise OssError("NoSuchUpload", details={"UploadId": upload_id})
+        return upload
+
+    def put_part(
+        self, upload_id: str, key: str, number: int, incoming: Incoming
+    ) -> Part:
+        """Make *incoming* part *number* of an upload, in place of an earlier one."""
+        part = Part(number, incoming.content, self._clock())
+        with self._lock:
+            upload = self._upload(upload_id, key)
+            path = self._pending / upload_id / f"{number:05}.json"
+            write_record(path, asdict(part))
+            before = upload.parts.get(number)
+            upload.parts[number] = part
+            incoming.is_kept = True
+        if before:
+            self._discard(before.content)
+        return part
+
+    def parts(self, upload_id: str, key: str) -> list[Part]:
+        """Return the parts of an upload, in their order."""
+        with self._lock:
+            parts = self._upload(upload_id, key).parts
+            return [parts[number] for number in sorted(parts)]
+
+    def uploads(self) -> list[Upload]:
+        """Return the uploads that are neither complete nor aborted."""
+        with self._lock:
+            return list(self._uploads.values())
+
+    def complete(
+        self,
+        upload_id: str,
+        key: str,
+        wanted: list[tuple[int, str]] | None,
+        *,
+        may_overwrite: bool = True,
+    ) -> StoredObject:
+        """Make one object of the parts *wanted*, number and ETag each, by default all.
+
+        The upload stays as it is if that fails.
+        """
+        with self._lock:
+            upload = self._upload(upload_id, key)
+            if wanted is None:
+                wanted = [
+                    (n, upload.parts[n].content.md5) for n in sorted(upload.parts)
+                ]
+            contents = [c.content for c in wanted_parts(upload.parts, wanted)]
+        digest = hashlib.md5(b"".join(bytes.fromhex(c.md5) for c in contents))
+        try:
+            with self.receive(key, self._joined(contents)) as incoming:
+                stored = self.store(
+                    key,
+                    incoming,
+                    upload.headers,
+                    kind="Multipart",
+                    etag=f"{digest.hexdigest().upper()}-{len(contents)}",
+                    may_overwrite=may_overwrite,
+                )
+        except FileNotFoundError:  # aborted, or completed twice, at the same time
+            raise OssError("NoSuchUpload", details={"UploadId": upload_id}) from None
+        with suppress(OssError):
+            self.abort(upload_id, key)
+        return stored
+
+    def _joined(self, contents: list[Content]) -> Iterator[bytes]:
+        for content in contents:
+            with self._open(content) as file:
+                yield from read_chunks(file, content.size)
+
+    def abort(self, upload_id: str, key: str) -> None:
+        """Forget an upload and delete its parts."""
+        with self._lock:
+            upload = self._upload(upload_id, key)
+            del self._uploads[upload_id]
+        shutil.rmtree(self._pending / upload_id, ignore_errors=True)
+        self._discard(*(part.content for part in upload.parts.values()))
+
+
+def wanted_parts(
+    parts: Mapping[int, Part], wanted: list[tuple[int, str]]
+) -> list[Part]:
+    """Return the parts that a client wants to be its object.  Raises OssError."""
+    numbers = [number for number, _ in wanted]
+    if not wanted:
+        raise OssError("MalformedXML")
+    if numbers != sorted(set(numbers)):
+        raise OssError("InvalidPartOrder")
+    found = []
+    for number, etag in wanted:
+        part = parts.get(number)
+        if part is None or part.content.md5 != etag.strip('"').upper():
+            raise OssError("InvalidPart", details={"PartNumber": str(number)})
+        found.append(part)
+    for part in found[:-1]:
+        if part.content.size < MIN_PART_BYTES:
+            details = {
+                "PartNumber": str(part.number),
+                "ProposedSize": str(part.content.size),
+                "MinSizeAllowed": str(MIN_PART_BYTES),
+            }
+            raise OssError("EntityTooSmall", details=details)
+    return found
+
+
+def appendable_etag(content: Content) -> str:
+    """Return an ETag that changes with each append; OSS does not say how it does."""
+    text = f"{content.size}-{content.crc64}"
+    return hashlib.md5(text.encode()).hexdigest().upper()
+
+
+# --- Files ----------------------------------------------------------------------
+
+
+def readable(key: str) -> str:
+    """Return a file name that says which object it is, for a person who looks."""
+    name = re.sub(r"[^\w.-]", "_", key.rsplit("/", 1)[-1])
+    return name.encode()[-100:].decode(errors="ignore")
+
+
+def write_content(path: Path, chunks: Iterable[bytes]) -> Content:
+    """Write *chunks* to a new file and return what they are."""
+    size = checksum = 0
+    digest = hashlib.md5()
+    with path.open("xb") as file:
+        for chunk in chunks:
+            file.write(chunk)
+            digest.update(chunk)
+            checksum = crc64.xz(chunk, checksum)
+            size += len(chunk)
+    return Content(path.name, size, digest.hexdigest().upper(), checksum)
+
+
+def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
+    """Yield the next *size* bytes of *file*."""
+    while size > 0 and (chunk := file.read(min(size, CHUNK_BYTES))):
+        size -= len(chunk)
+        yield chunk
+
+
+def write_record(path: Path, record: Mapping[str, object]) -> None:
+    """Write a JSON file that is there whole or not at all."""
+    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
+    try:
+        temporary.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def read_object(path: Path) -> StoredObject:
+    record = json.loads(path.read_text("utf-8"))
+    return StoredObject(**record | {"content": Content(**record["content"])})
+
+
+def read_part(path: Path) -> Part:
+    record = json.loads(path.read_text("utf-8"))
+    return Part(**record | {"content": Content(**record["content"])})
+
+
+def remove(path: Path) -> None:
+    """Delete a file; on Windows one that is being read stays until the next start."""
+    with suppress(OSError):
+        path.unlink()
