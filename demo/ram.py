@@ -15,8 +15,9 @@ OSS.  What they leave open is strict here, so that nothing works in the demo onl
 - Elements they do not list (Sid, NotResource) are refused, and so is one that stands
   twice, an empty list, and a Statement that is no list.  An empty Condition holds.
 - The form of actions, ARNs and condition keys is not checked.  Keys are case-sensitive.
-- A wildcard stops nowhere: not at "/", as documented, and not at the ":" of an ARN.
-  There is no way to escape one, and ${...} is nothing but text.
+- A wildcard does not stop at "/", as documented, but does at the first four ":" of an
+  ARN: the account that * stands for cannot reach into the name of an object.  There is
+  no way to escape one, and ${...} is nothing but text.
 - Numbers are decimal without exponent, dates have seconds and an offset or Z, booleans
   are "true" or "false", networks may have host bits, which do not count.
 - A key that the request lacks, or has with another kind of value, equals nothing: its
@@ -64,6 +65,16 @@ def is_like(text: str, pattern: str) -> bool:
         else:
             return False
     return not pattern[at:].strip("*")
+
+
+def is_arn_like(arn: str, pattern: str) -> bool:
+    """Tell whether *arn* is like *pattern*, each of its parts like the pattern's.
+
+    The last part of the pattern stands for all that is left: alone, * is any ARN.
+    """
+    patterns = pattern.split(":", 4)
+    parts = arn.split(":", len(patterns) - 1)
+    return len(parts) == len(patterns) and all(map(is_like, parts, patterns))
 
 
 def is_within(address: Any, network: Any) -> bool:
@@ -163,7 +174,7 @@ class Statement:
         action = action.casefold()
         return (
             any(is_like(action, a) for a in self.actions) != self.is_not_action
-            and any(is_like(resource, pattern) for pattern in self.resources)
+            and any(is_arn_like(resource, pattern) for pattern in self.resources)
             and all(condition.holds(context) for condition in self.conditions)
         )
 

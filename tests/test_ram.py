@@ -357,6 +357,10 @@ def test_actions_have_wildcards_and_no_case(
         ("acs:oss:*:1234567890123456:*", "my-bucket", True),
         ("acs:oss:*:6543210987654321:*", "my-bucket", False),
         ("acs:oss:*:*:my-bucket/${user}/*", "my-bucket/alice/a", False),
+        ("acs:oss:*:*:my-bucket/*", "other/x:my-bucket/a", False),
+        ("acs:oss:*:*:my-bucket/*:b", "my-bucket/a:c:b", True),
+        ("acs:oss:*", "my-bucket/a:b", True),
+        ("acs:*:my-bucket/*", "my-bucket/a", False),
     ],
 )
 def test_resources_have_wildcards_and_a_case(
