@@ -5,13 +5,13 @@ PORT ?= 7080
 
 .PHONY: demo test run check
 
-demo: .venv/run
-	.venv/bin/python -m demo
+demo: .venv/demo
+	.venv/bin/python -m demo $(ARGS)
 
 run: .venv/run
 	.venv/bin/python sts_server.py $(PORT)
 
-test: .venv/test
+test: .venv/test $(if $(shell command -v npm),demo/node_modules)
 	.venv/bin/python -m pytest
 
 check: .venv/dev
@@ -23,9 +23,14 @@ check: .venv/dev
 	$(PYTHON) -m venv .venv
 
 .venv/run: EXTRA =
+.venv/demo: EXTRA = [demo]
 .venv/test: EXTRA = [test]
 .venv/dev: EXTRA = [dev]
 
-.venv/run .venv/test .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
+.venv/run .venv/demo .venv/test .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
+	touch $@
+
+demo/node_modules: demo/package.json
+	npm install --silent --no-package-lock --prefix demo
 	touch $@

@@ -5,88 +5,235 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
+import logging
 import os
+import shlex
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import sts_server
+from demo.page import UploadPage
 from demo.sts import StsStandIn
+
+try:
+    from demo.oss import OssStandIn
+except ImportError as error:
+    raise SystemExit(
+        f"demo: {error.name} is missing; run: "
+        f"{shlex.quote(sys.executable)} -m pip install fastcrc multipart"
+    ) from None
 
 ACCESS_KEY_ID = "LTAIdemoAccessKeyId"
 ACCESS_KEY_SECRET = "demoAccessKeySecret"
 ROLE_ARN = "acs:ram::1234567890123456:role/demo-app"
-POLICY_FILE = Path(sts_server.__file__).parent / "policy" / "bucket_write_policy.txt"
+POLICY_FILE = Path(__file__).with_name("upload_page_policy.txt")
+PICTURE = "demo/upload-page.png"  # one that is at hand
+UPLOAD_DEFAULTS = {  # of demo/upload.py and demo/upload.mjs
+    "token-url": "http://127.0.0.1:7080/",
+    "endpoint": "http://127.0.0.1:7091",
+    "bucket": "demo-bucket",
+    "prefix": "photos/",
+}
 
 # The STS SDK would send even what is meant for this machine through them.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
+class DemoError(Exception):
+    """Why the demo cannot start, and what to change."""
+
+
 def main(argv: list[str] | None = None) -> int:
-    """Start the STS stand-in and a token server that calls it; return the status."""
+    """Start the stand-ins, a token server and the page; return the exit status."""
     options = parse_arguments(argv)
     for name in PROXY_VARIABLES:
         os.environ.pop(name, None)
-    sts_server.log_to_stderr()
+    log_to_stderr()
     with contextlib.ExitStack() as stack:
         try:
-            sts = stack.enter_context(StsStandIn(port=options.sts_port))
-        except OSError as error:
-            return complain(options.sts_port, "--sts-port", error)
-        folder = stack.enter_context(tempfile.TemporaryDirectory())
-        sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
-        sts.add_role(ROLE_ARN)
-        config = sts_server.LiveConfig(write_config(Path(folder), sts.url))
-        try:
-            server = sts_server.TokenServer(
-                "127.0.0.1", options.port, config, sts_server.StsClient()
-            )
-        except OSError as error:
-            return complain(options.port, "--port", error)
-        address = f"http://127.0.0.1:{server.server_port}"
-        return sts_server.serve(
-            server,
-            f"STS stand-in:  {sts.url}\n"
-            f"token server:  {address}/\n"
-            f"configuration: {folder}/config.json\n"
-            "\n"
-            "Nothing leaves this machine, and the tokens are good for nothing else.\n"
-            "In another terminal:\n"
-            "\n"
-            f"  curl {address}/sts/getsts\n"
-            "\n"
-            "Ctrl-C stops.",
+            server, message = start(options, stack)
+        except (DemoError, sts_server.ConfigError) as error:
+            print(f"demo: {error}", file=sys.stderr)
+            return 1
+        return sts_server.serve(server, message)
+
+
+def start(
+    options: argparse.Namespace, stack: contextlib.ExitStack
+) -> tuple[sts_server.TokenServer, str]:
+    """Return a token server for all the rest, which *stack* ends, and what to say.
+
+    Raises DemoError and ConfigError.
+    """
+    sts = StsStandIn(port=options.sts_port)
+    with port_of("--sts-port", options.sts_port):
+        stack.enter_context(sts)
+    sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
+    sts.add_role(ROLE_ARN, policies=[role_policy(options.bucket)])
+
+    oss = OssStandIn(sts, options.folder, options.oss_port)
+    with port_of("--oss-port", options.oss_port):
+        stack.enter_context(oss)
+    try:
+        oss.create_bucket(options.bucket)
+    except OSError as error:
+        message = f"folder {oss.folder}: {error.strerror}; use --folder DIR"
+        raise DemoError(message) from None
+
+    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+    config = write_config(folder, sts.url, options.bucket, options.prefix)
+    sts_client = sts_server.StsClient()
+    with port_of("--port", options.port):
+        server = sts_server.TokenServer(
+            "127.0.0.1", options.port, sts_server.LiveConfig(config), sts_client
         )
+    token_url = f"http://127.0.0.1:{server.server_port}/"
+
+    settings = {
+        "tokenUrl": token_url,
+        "endpoint": oss.url,
+        "region": oss.region,
+        "bucket": options.bucket,
+        "prefix": options.prefix,
+    }
+    page = UploadPage(settings, options.page_port)
+    with port_of("--page-port", options.page_port):
+        stack.enter_context(page)
+    return server, welcome(page.url, token_url, config, sts, oss, options)
+
+
+@contextlib.contextmanager
+def port_of(option: str, port: int) -> Iterator[None]:
+    """Say which option helps if *port* cannot be had in the block."""
+    try:
+        yield
+    except OSError as error:
+        message = f"port {port}: {error.strerror}; use {option} N"
+        raise DemoError(message) from None
+
+
+def welcome(
+    page_url: str,
+    token_url: str,
+    config: Path,
+    sts: StsStandIn,
+    oss: OssStandIn,
+    options: argparse.Namespace,
+) -> str:
+    """Return where everything is, and what to try."""
+    python = os.path.relpath(sys.executable)
+    if python.startswith(".."):
+        python = sys.executable
+    python = shlex.quote(python)
+    values = {
+        "token-url": token_url,
+        "endpoint": oss.url,
+        "bucket": options.bucket,
+        "prefix": options.prefix,
+    }
+    arguments = "".join(
+        f" --{name} {shlex.quote(value)}"
+        for name, value in values.items()
+        if value != UPLOAD_DEFAULTS[name]
+    )
+    return f"""\
+upload page:    {page_url}
+token server:   {token_url}
+STS stand-in:   {sts.url}
+OSS stand-in:   {oss.url}, bucket {options.bucket}
+objects:        {oss.folder}
+configuration:  {config}
+
+Nothing leaves this machine, and the tokens are good for nothing else.
+Open the upload page in a browser, or try one of these in another terminal:
+
+  curl {token_url}sts/getsts
+
+  {python} -m pip install -q oss2
+  {python} demo/upload.py {PICTURE}{arguments}
+
+  npm install --silent --no-package-lock --prefix demo
+  node demo/upload.mjs {PICTURE}{arguments}
+
+Ctrl-C stops."""
+
+
+def log_to_stderr() -> None:
+    """Log what the token server and the stand-ins do, in one form."""
+    sts_server.log_to_stderr()
+    logger = logging.getLogger("demo")
+    logger.handlers = sts_server.logger.handlers
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
         prog="python3 -m demo",
-        description="Run a token server and the STS it calls on this machine.",
+        description="Run a token server, the STS and the OSS it is for, and a page "
+        "that uploads, on this machine.",
+    )
+    for option, default, what in (
+        ("--port", sts_server.DEFAULT_PORT, "the token server"),
+        ("--sts-port", 7090, "the STS stand-in"),
+        ("--oss-port", 7091, "the OSS stand-in"),
+        ("--page-port", 7092, "the upload page"),
+    ):
+        parser.add_argument(
+            option,
+            type=sts_server.port_number,
+            default=default,
+            metavar="N",
+            help=f"port of {what} (default: %(default)s; 0 takes any)",
+        )
+    parser.add_argument(
+        "--folder",
+        type=Path,
+        metavar="DIR",
+        help="where objects are kept (default: a temporary folder)",
     )
     parser.add_argument(
-        "--port",
-        type=sts_server.port_number,
-        default=sts_server.DEFAULT_PORT,
-        help="port of the token server (default: %(default)s; 0 takes any)",
+        "--bucket",
+        type=bucket_name,
+        default="demo-bucket",
+        help="bucket to upload to (default: %(default)s)",
     )
     parser.add_argument(
-        "--sts-port",
-        type=sts_server.port_number,
-        default=7090,
-        help="port of the STS stand-in (default: %(default)s; 0 takes any)",
+        "--prefix",
+        type=object_prefix,
+        default="photos/",
+        help="what the names of all objects begin with (default: %(default)s)",
     )
     return parser.parse_args(argv)
 
 
-def complain(port: int, option: str, error: OSError) -> int:
-    """Say which port cannot be had and how to take another one; return 1."""
-    print(f"demo: port {port}: {error.strerror}; use {option} N", file=sys.stderr)
-    return 1
+def bucket_name(text: str) -> str:
+    if not sts_server.BUCKET_NAME.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not 3 to 63 lower-case letters, digits and -"
+        )
+    return text
 
 
-def write_config(folder: Path, sts_url: str) -> Path:
+def object_prefix(text: str) -> str:
+    if not text or not sts_server.OBJECT_PREFIX.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not the beginning of an object name without * and ?"
+        )
+    return text
+
+
+def role_policy(bucket: str) -> str:
+    """Return what the role may do: all, in *bucket*."""
+    resources = [f"acs:oss:*:*:{bucket}", f"acs:oss:*:*:{bucket}/*"]
+    statement = {"Effect": "Allow", "Action": "oss:*", "Resource": resources}
+    return json.dumps({"Version": "1", "Statement": [statement]})
+
+
+def write_config(folder: Path, sts_url: str, bucket: str, prefix: str) -> Path:
     """Write a config.json as an operator would fill it in."""
     path = folder / "config.json"
     path.touch(mode=0o600)
@@ -98,8 +245,8 @@ def write_config(folder: Path, sts_url: str) -> Path:
                 "RoleArn": ROLE_ARN,
                 "TokenExpireTime": "900",
                 "PolicyFile": str(POLICY_FILE),
-                "BucketName": "demo-bucket",
-                "ObjectPrefix": "photos/",
+                "BucketName": bucket,
+                "ObjectPrefix": prefix,
                 "StsEndpoint": sts_url,
             },
             indent=2,

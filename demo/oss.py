@@ -262,7 +262,7 @@ class OssStandIn:
         with self._lock:
             self._requests.append(access)
         logger.info(
-            "%s %s %s/%s %d %s %.0fms",
+            "OSS %s %s %s/%s %d %s %.0fms",
             access.method,
             access.operation or "-",
             access.bucket,

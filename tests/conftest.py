@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import logging
+import os
 import socket
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +31,17 @@ PROXY_VARIABLES = (
 )
 
 
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport() -> Generator[
+    None, pytest.TestReport, pytest.TestReport
+]:
+    """Fail a test instead of skipping it where CI says that nothing is missing."""
+    report = yield
+    if report.skipped and os.environ.get("STS_SERVER_NO_SKIP"):
+        report.outcome = "failed"
+    return report
+
+
 @pytest.fixture(autouse=True)
 def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fail a test that connects anywhere else, and keep the SDK from a proxy."""
@@ -43,10 +56,25 @@ def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.delenv(name, raising=False)
 
 
+class Clock:
+    """The time of the stand-ins, *offset_seconds* away from that of everybody else."""
+
+    offset_seconds = 0.0
+
+    def __call__(self) -> float:
+        return time.time() + self.offset_seconds
+
+
 @pytest.fixture
-def sts() -> Iterator[StsStandIn]:
+def clock() -> Clock:
+    """The clock of the stand-ins; a test may turn it."""
+    return Clock()
+
+
+@pytest.fixture
+def sts(clock: Clock) -> Iterator[StsStandIn]:
     """An STS stand-in with one RAM user that may assume one role."""
-    with StsStandIn() as stand_in:
+    with StsStandIn(clock=clock) as stand_in:
         stand_in.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
         stand_in.add_role(ROLE_ARN)
         yield stand_in

@@ -1158,14 +1158,12 @@ class Proxied:
 
 
 def find_nginx() -> str:
-    """Return where nginx is; without it, skip the test or fail it."""
+    """Return where nginx is; without it, skip the test."""
     found = shutil.which(
         "nginx", path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
     )
     if found:
         return found
-    if os.environ.get("STS_SERVER_NO_SKIP"):
-        pytest.fail("nginx is not installed")
     pytest.skip("nginx is not installed")
 
 

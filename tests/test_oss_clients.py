@@ -1,0 +1,551 @@
+"""The official SDKs, unmodified: a token from the server, and then OSS.
+
+Each client does what an app does.  None of them knows that STS and OSS are stand-ins.
+"""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import random
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Protocol
+
+import alibabacloud_oss_v2 as oss_v2
+import oss2
+import pytest
+from conftest import Clock, MakeServer
+from support import RunningServer
+
+from demo.oss import OssStandIn
+from demo.oss_storage import Bucket
+from demo.sts import StsStandIn
+from demo.upload import TokenServerProvider
+
+NODE_MODULES = Path(__file__).parent.parent / "demo" / "node_modules"
+BUCKET = "my-bucket"
+REGION = "cn-hangzhou"
+MEGABYTE = 1024 * 1024
+
+# What an app of the tests may do: all of its kind below its prefix.
+APP_POLICY = {
+    "Version": "1",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "oss:GetObject",
+                "oss:PutObject",
+                "oss:DeleteObject",
+                "oss:ListParts",
+                "oss:AbortMultipartUpload",
+            ],
+            "Resource": ["acs:oss:*:*:$BUCKET_NAME/$OBJECT_PREFIX*"],
+        },
+        {
+            "Effect": "Allow",
+            "Action": ["oss:ListObjects"],
+            "Resource": ["acs:oss:*:*:$BUCKET_NAME"],
+            "Condition": {"StringLike": {"oss:Prefix": ["$OBJECT_PREFIX*"]}},
+        },
+    ],
+}
+
+AWKWARD_KEYS = [
+    "photos/cat.jpg",
+    "photos/猫 咪.jpg",
+    "photos/a b",
+    "photos/a+b",
+    "photos/a%20b",
+    "photos/100%",
+    "photos/~tilde~",
+    "photos/a&b=c?d#e",
+    "photos/(1)!*'",
+    "photos/a//b/",
+    'photos/<">\\',
+    "photos/é\u0301😀",
+]
+
+
+@pytest.fixture
+def oss(sts: StsStandIn) -> Iterator[OssStandIn]:
+    with OssStandIn(sts) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def bucket(oss: OssStandIn) -> Bucket:
+    return oss.create_bucket(BUCKET)
+
+
+@pytest.fixture
+def server(make_server: MakeServer, tmp_path: Path) -> RunningServer:
+    """A token server whose tokens are for the objects of one app."""
+    policy = tmp_path / "policy.txt"
+    policy.write_text(json.dumps(APP_POLICY), "utf-8")
+    return make_server(PolicyFile=str(policy), BucketName=BUCKET)
+
+
+# --- The clients ----------------------------------------------------------------
+
+
+class Refused(Exception):
+    """A client was refused; the code is that of OSS."""
+
+
+Progress = Callable[[], object]
+
+
+def nothing() -> None:
+    """What an upload tells of its progress when nobody listens."""
+
+
+class App(Protocol):
+    """What the tests ask of a client.  Each method raises Refused."""
+
+    def put(self, key: str, data: bytes) -> None: ...
+    def get(self, key: str) -> bytes: ...
+    def upload(
+        self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
+    ) -> None:
+        """Upload in parts of 1 MB; *progress* is called now and then."""
+
+    def download(self, key: str, file: Path) -> None: ...
+    def list(self, prefix: str) -> list[str]: ...
+    def delete(self, key: str) -> None: ...
+    def close(self) -> None: ...
+
+
+class Oss2:
+    """oss2 with resumable upload and download; its provider renews tokens."""
+
+    def __init__(
+        self, token_url: str, endpoint: str, clock: Clock, folder: Path, version: str
+    ) -> None:
+        provider = TokenServerProvider(token_url, clock)
+        make_auth = {"v1": oss2.ProviderAuth, "v4": oss2.ProviderAuthV4}[version]
+        self._bucket = oss2.Bucket(make_auth(provider), endpoint, BUCKET, region=REGION)
+        self._checkpoints = str(folder)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._bucket.put_object(key, data)
+
+    def get(self, key: str) -> bytes:
+        try:
+            data: bytes = self._bucket.get_object(key).read()
+        except oss2.exceptions.OssError as error:
+            raise Refused(error.code) from error
+        return data
+
+    def upload(
+        self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
+    ) -> None:
+        store = oss2.ResumableStore(root=self._checkpoints)
+        try:
+            oss2.resumable_upload(
+                self._bucket,
+                key,
+                str(file),
+                store=store,
+                multipart_threshold=MEGABYTE,
+                part_size=MEGABYTE,
+                num_threads=threads,
+                progress_callback=lambda done, total: progress(),
+            )
+        except oss2.exceptions.OssError as error:
+            raise Refused(error.code) from error
+
+    def download(self, key: str, file: Path) -> None:
+        oss2.resumable_download(
+            self._bucket,
+            key,
+            str(file),
+            store=oss2.ResumableDownloadStore(root=self._checkpoints),
+            multiget_threshold=MEGABYTE,
+            part_size=MEGABYTE,
+            num_threads=2,
+        )
+
+    def list(self, prefix: str) -> list[str]:
+        listed = oss2.ObjectIteratorV2(self._bucket, prefix=prefix, max_keys=5)
+        return [item.key for item in listed]
+
+    def delete(self, key: str) -> None:
+        self._bucket.delete_object(key)
+
+    def close(self) -> None:
+        self._bucket.session.session.close()
+
+
+class OssV2:
+    """alibabacloud-oss-v2 with its transfer managers, and the same provider."""
+
+    def __init__(
+        self, token_url: str, endpoint: str, clock: Clock, folder: Path, version: str
+    ) -> None:
+        provider = TokenServerProvider(token_url, clock)
+
+        def credentials() -> oss_v2.credentials.Credentials:
+            found = provider.get_credentials()
+            return oss_v2.credentials.Credentials(
+                found.access_key_id, found.access_key_secret, found.security_token
+            )
+
+        config = oss_v2.config.load_default()
+        config.credentials_provider = oss_v2.credentials.CredentialsProviderFunc(
+            credentials
+        )
+        config.endpoint, config.region = endpoint, REGION
+        config.signature_version = version
+        self._client = oss_v2.Client(config)
+
+    def put(self, key: str, data: bytes) -> None:
+        self._client.put_object(oss_v2.PutObjectRequest(BUCKET, key, body=data))
+
+    def get(self, key: str) -> bytes:
+        try:
+            result = self._client.get_object(oss_v2.GetObjectRequest(BUCKET, key))
+        except oss_v2.exceptions.OperationError as error:
+            raise Refused(service_code(error)) from error
+        with result.body as body:
+            return bytes(body.read())
+
+    def upload(
+        self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
+    ) -> None:
+        request = oss_v2.PutObjectRequest(
+            BUCKET, key, progress_fn=lambda *_: progress()
+        )
+        uploader = self._client.uploader(part_size=MEGABYTE, parallel_num=threads)
+        try:
+            uploader.upload_file(request, str(file))
+        except Exception as error:
+            raise Refused(service_code(error)) from error
+
+    def download(self, key: str, file: Path) -> None:
+        downloader = self._client.downloader(part_size=MEGABYTE, parallel_num=2)
+        downloader.download_file(oss_v2.GetObjectRequest(BUCKET, key), str(file))
+
+    def list(self, prefix: str) -> list[str]:
+        request = oss_v2.ListObjectsV2Request(BUCKET, prefix=prefix, max_keys=5)
+        pages = self._client.list_objects_v2_paginator().iter_page(request)
+        return [item.key or "" for page in pages for item in page.contents or []]
+
+    def delete(self, key: str) -> None:
+        self._client.delete_object(oss_v2.DeleteObjectRequest(BUCKET, key))
+
+    def close(self) -> None:
+        pass
+
+
+def service_code(error: BaseException | None) -> str:
+    """Return the code of the error of OSS that is somewhere within *error*."""
+    while error is not None:
+        if isinstance(error, oss_v2.exceptions.ServiceError):
+            return str(error.code)
+        inner = getattr(error, "unwrap", lambda: None)()
+        error = inner or error.__cause__ or error.__context__
+    return ""
+
+
+class AliOss:
+    """ali-oss in a Node process of its own; it refreshes at each request."""
+
+    def __init__(
+        self,
+        token_url: str,
+        endpoint: str,
+        version: str,
+        *,
+        refreshes: bool = True,
+        **options: object,
+    ) -> None:
+        self._process = subprocess.Popen(
+            ["node", str(Path(__file__).with_name("ali_oss.mjs"))],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+            encoding="utf-8",
+        )
+        self._say(
+            {
+                "tokenUrl": token_url,
+                "refreshes": refreshes,
+                "endpoint": endpoint,
+                "region": f"oss-{REGION}",
+                "bucket": BUCKET,
+                "authorizationV4": version == "v4",
+                **options,
+            }
+        )
+
+    def _say(self, message: object) -> None:
+        assert self._process.stdin
+        self._process.stdin.write(json.dumps(message) + "\n")
+        self._process.stdin.flush()
+
+    def _call(self, *call: object, progress: Progress = nothing) -> Any:
+        assert self._process.stdout
+        self._say(call)
+        for line in self._process.stdout:
+            message = json.loads(line)
+            if "event" in message:
+                progress()
+                self._say("go on")
+            elif "value" in message:
+                return message["value"]
+            else:
+                raise Refused(message["code"] or message["message"])
+        raise AssertionError("Node ended")
+
+    def put(self, key: str, data: bytes) -> None:
+        self._call("put", key, base64.b64encode(data).decode())
+
+    def get(self, key: str) -> bytes:
+        return base64.b64decode(self._call("get", key))
+
+    def upload(
+        self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
+    ) -> None:
+        self._call("upload", key, str(file), threads, progress=progress)
+
+    def download(self, key: str, file: Path) -> None:
+        self._call("download", key, str(file))
+
+    def list(self, prefix: str) -> list[str]:
+        return list(self._call("list", prefix))
+
+    def delete(self, key: str) -> None:
+        self._call("delete", key)
+
+    def close(self) -> None:
+        with self._process as process:
+            assert process.stdin
+            process.stdin.close()
+            process.wait(timeout=20)
+
+
+MakeApp = Callable[[], App]
+
+needs_node = pytest.mark.skipif(
+    not shutil.which("node") or not NODE_MODULES.exists(),
+    reason="needs Node, and ali-oss: npm install --prefix demo",
+)
+CLIENTS = [
+    pytest.param("oss2", "v1", id="oss2 V1"),
+    pytest.param("oss2", "v4", id="oss2 V4"),
+    pytest.param("oss-v2", "v1", id="alibabacloud-oss-v2 V1"),
+    pytest.param("oss-v2", "v4", id="alibabacloud-oss-v2 V4"),
+    pytest.param("ali-oss", "v1", id="ali-oss V1", marks=needs_node),
+    pytest.param("ali-oss", "v4", id="ali-oss V4", marks=needs_node),
+]
+
+
+@pytest.fixture
+def app(
+    request: pytest.FixtureRequest,
+    server: RunningServer,
+    oss: OssStandIn,
+    bucket: Bucket,
+    clock: Clock,
+    tmp_path: Path,
+) -> Iterator[App]:
+    """A client that knows the token server and OSS, and has no token yet."""
+    name, version = request.param
+    clock.offset_seconds = -500.0  # so a token has 400 s by the clock of all others
+    app: App
+    if name == "oss2":
+        app = Oss2(server.url, oss.url, clock, tmp_path, version)
+    elif name == "oss-v2":
+        app = OssV2(server.url, oss.url, clock, tmp_path, version)
+    else:
+        app = AliOss(server.url, oss.url, version)
+    yield app
+    app.close()
+
+
+each_client = pytest.mark.parametrize(
+    "app",
+    [pytest.param(param.values, id=param.id, marks=param.marks) for param in CLIENTS],
+    indirect=True,
+)
+
+
+@pytest.fixture
+def big_file(tmp_path: Path) -> Path:
+    """20 MB and a bit, so that the last part is a small one."""
+    path = tmp_path / "big.bin"
+    path.write_bytes(random.Random(7).randbytes(20 * MEGABYTE + 12345))
+    return path
+
+
+# --- The tests ------------------------------------------------------------------
+
+
+@each_client
+def test_objects_with_awkward_keys_come_back_and_can_be_listed_and_deleted(
+    app: App, bucket: Bucket
+) -> None:
+    contents = {key: os.urandom(1000) + key.encode() for key in AWKWARD_KEYS}
+    for key, data in contents.items():
+        app.put(key, data)
+
+    assert {key: app.get(key) for key in AWKWARD_KEYS} == contents
+    assert {key: bucket.read(key) for key in AWKWARD_KEYS} == contents
+    assert app.list("photos/") == sorted(AWKWARD_KEYS)
+    assert app.list("photos/a%") == ["photos/a%20b"]
+    for key in AWKWARD_KEYS:
+        app.delete(key)
+    assert bucket.keys() == []
+
+
+@each_client
+def test_20_megabytes_go_up_in_parts_and_come_back(
+    app: App, bucket: Bucket, oss: OssStandIn, big_file: Path, tmp_path: Path
+) -> None:
+    key = "photos/大 文件+1.bin"
+    app.upload(key, big_file)
+    app.download(key, tmp_path / "back.bin")
+
+    assert bucket.read(key) == big_file.read_bytes()
+    assert (tmp_path / "back.bin").read_bytes() == big_file.read_bytes()
+    operations = [access.operation for access in oss.requests]
+    assert operations.count("UploadPart") == 21
+    assert bucket.uploads() == []
+
+
+@each_client
+def test_an_upload_goes_on_with_a_new_token_when_the_first_expires(
+    app: App, bucket: Bucket, oss: OssStandIn, clock: Clock, big_file: Path
+) -> None:
+    def let_time_pass() -> None:
+        parts = sum(access.operation == "UploadPart" for access in oss.requests)
+        if parts >= 2:
+            clock.offset_seconds = 150.0  # the token has 250 s left: time for another
+        if parts >= 6:
+            clock.offset_seconds = 401.0  # it has expired
+
+    app.put("photos/first", b"with the first token")
+    app.upload("photos/big.bin", big_file, threads=1, progress=let_time_pass)
+
+    assert clock.offset_seconds == 401.0
+    assert bucket.read("photos/big.bin") == big_file.read_bytes()
+    assert {access.code for access in oss.requests} == {""}
+    keys = {a.access_key_id for a in oss.requests if a.operation == "UploadPart"}
+    assert len(keys) >= 2
+
+
+@each_client
+def test_a_client_learns_why_it_is_refused(app: App, bucket: Bucket) -> None:
+    bucket.put("private/diary", b"dear diary")
+
+    with pytest.raises(Refused, match=r"^AccessDenied$"):
+        app.get("private/diary")
+    with pytest.raises(Refused, match=r"^NoSuchKey$"):
+        app.get("photos/none")
+
+
+def test_a_token_is_refused_once_it_has_expired(
+    server: RunningServer, oss: OssStandIn, bucket: Bucket, clock: Clock
+) -> None:
+    clock.offset_seconds = -500.0
+    token = server.request("/").json
+    auth = oss2.StsAuth(
+        token["AccessKeyId"], token["AccessKeySecret"], token["SecurityToken"]
+    )
+    client = oss2.Bucket(auth, oss.url, BUCKET)
+    client.put_object("photos/a", b"in time")
+    clock.offset_seconds = 401.0
+
+    with pytest.raises(oss2.exceptions.ServerError) as refusal:
+        client.put_object("photos/a", b"too late")
+
+    assert (refusal.value.status, refusal.value.code) == (403, "SecurityTokenExpired")
+    assert bucket.read("photos/a") == b"in time"
+    client.session.session.close()
+
+
+@needs_node
+def test_ali_oss_without_refresh_is_refused_once_its_token_has_expired(
+    server: RunningServer, oss: OssStandIn, bucket: Bucket, clock: Clock, big_file: Path
+) -> None:
+    clock.offset_seconds = -500.0
+    app = AliOss(server.url, oss.url, "v4", refreshes=False)
+
+    def expire() -> None:
+        clock.offset_seconds = 401.0
+
+    with pytest.raises(Refused, match="SecurityTokenExpired"):
+        app.upload("photos/big.bin", big_file, progress=expire)
+
+    assert bucket.keys() == []
+    app.close()
+
+
+@needs_node
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_ali_oss_may_have_the_bucket_in_the_path(
+    server: RunningServer, oss: OssStandIn, bucket: Bucket, version: str
+) -> None:
+    app = AliOss(server.url, oss.url, version, sldEnable=True)
+
+    for key in AWKWARD_KEYS:
+        app.put(key, key.encode())
+
+    assert app.list("photos/") == sorted(AWKWARD_KEYS) == bucket.keys()
+    assert [app.get(key) for key in AWKWARD_KEYS] == [k.encode() for k in AWKWARD_KEYS]
+    app.close()
+
+
+@pytest.mark.parametrize("version", ["v1", "v4"])
+def test_a_url_signed_by_an_sdk_works_until_it_expires(
+    server: RunningServer, oss: OssStandIn, bucket: Bucket, clock: Clock, version: str
+) -> None:
+    token = server.request("/").json
+    auth = oss2.StsAuth(
+        token["AccessKeyId"],
+        token["AccessKeySecret"],
+        token["SecurityToken"],
+        auth_version=version,
+    )
+    client = oss2.Bucket(auth, oss.url, BUCKET, region=REGION)
+    bucket.put("photos/a b+猫.jpg", b"meow")
+    url = client.sign_url("GET", "photos/a b+猫.jpg", 60, slash_safe=True)
+
+    in_time = client.get_object_with_url(url).read()
+    clock.offset_seconds = 62.0
+    with pytest.raises(oss2.exceptions.AccessDenied) as refusal:
+        client.get_object_with_url(url)
+
+    assert in_time == b"meow"
+    assert refusal.value.message == "Request has expired."
+    client.session.session.close()
+
+
+def test_a_request_16_minutes_old_is_refused(
+    server: RunningServer, oss: OssStandIn, bucket: Bucket, clock: Clock
+) -> None:
+    token = server.request("/").json
+    codes = {}
+    clock.offset_seconds = 16 * 60.0
+    for version in ("v1", "v4"):
+        auth = oss2.StsAuth(
+            token["AccessKeyId"],
+            token["AccessKeySecret"],
+            token["SecurityToken"],
+            auth_version=version,
+        )
+        client = oss2.Bucket(auth, oss.url, BUCKET, region=REGION)
+        with pytest.raises(oss2.exceptions.ServerError) as refusal:
+            client.put_object("photos/a", b"")
+        codes[version] = (refusal.value.status, refusal.value.code)
+        client.session.session.close()
+
+    assert codes == {
+        "v1": (403, "RequestTimeTooSkewed"),
+        "v4": (400, "InvalidArgument"),
+    }
