@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import json
-import re
 import shutil
 import subprocess
-import sys
 import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -20,7 +18,6 @@ from support import RunningServer
 
 from demo.sts import Fail, StsStandIn
 
-ROOT = Path(__file__).parent.parent
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 
@@ -135,47 +132,3 @@ def test_an_edit_under_load_fails_no_request(
 
     assert statuses == {200}
     assert sts.requests[-1].params["DurationSeconds"] == "939"
-
-
-def test_the_demo_prints_a_command_that_works() -> None:
-    with subprocess.Popen(
-        [sys.executable, "-m", "demo", "--port", "0", "--sts-port", "0"],
-        cwd=ROOT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            output = ""
-            while "Ctrl-C" not in output:
-                line = process.stdout.readline()
-                assert line, "the demo ended"
-                output += line
-            (command,) = re.findall(r"^  curl (\S+)$", output, re.MULTILINE)
-            if shutil.which("curl"):
-                assert json.loads(curl(command))["StatusCode"] == 200
-            process.terminate()
-            assert process.wait(timeout=20) == 0
-        finally:
-            process.kill()
-
-
-@pytest.mark.parametrize("option", ["--port", "--sts-port"])
-def test_the_demo_says_which_option_helps_when_a_port_is_taken(
-    server: RunningServer, option: str
-) -> None:
-    other = {"--port": "--sts-port", "--sts-port": "--port"}[option]
-    result = subprocess.run(
-        [sys.executable, "-m", "demo", option, str(server.port), other, "0"],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        timeout=20,
-        check=False,
-    )
-
-    assert result.returncode == 1
-    assert result.stderr == (
-        f"demo: port {server.port}: Address already in use; use {option} N\n"
-    )

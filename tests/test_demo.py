@@ -1,0 +1,287 @@
+"""``python3 -m demo`` as a newcomer runs it: what it prints works."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import re
+import shlex
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support import request
+
+from demo.__main__ import UPLOAD_DEFAULTS, parse_arguments
+
+ROOT = Path(__file__).parent.parent
+PICTURE = ROOT / "demo" / "upload-page.png"
+PORTS = ("--port", "--sts-port", "--oss-port", "--page-port")
+ANY_PORTS = [word for option in PORTS for word in (option, "0")]
+
+
+class Demo:
+    """A running demo and what it printed."""
+
+    def __init__(self, process: subprocess.Popen[str], output: str) -> None:
+        self.process = process
+        self.output = output
+
+    def address(self, name: str) -> str:
+        """Return the address printed for *name*."""
+        (address,) = re.findall(rf"^{name}: +([^ ,\n]+)", self.output, re.MULTILINE)
+        return str(address)
+
+    def command(self, beginning: str) -> list[str]:
+        """Return the words of the one command that has this in it."""
+        (line,) = [
+            line
+            for line in self.output.splitlines()
+            if line.startswith("  ") and beginning in line
+        ]
+        return shlex.split(line)
+
+
+@contextlib.contextmanager
+def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Demo]:
+    """Run the demo on ports that are free; its temporary files go into *folder*."""
+    with subprocess.Popen(
+        [sys.executable, "-m", "demo", *ANY_PORTS, *arguments],
+        cwd=ROOT,
+        env={**os.environ, "TMPDIR": str(folder)},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        encoding="utf-8",
+    ) as process:
+        try:
+            assert process.stdout
+            output = ""
+            while "Ctrl-C" not in output:
+                line = process.stdout.readline()
+                assert line, f"the demo ended: {process.communicate()[1]}"
+                output += line
+            yield Demo(process, output)
+            process.terminate()
+            assert process.wait(timeout=20) == exit_status
+        finally:
+            process.kill()
+
+
+def run(*command: str) -> str:
+    """Return what a command prints that works."""
+    return subprocess.run(
+        command, cwd=ROOT, capture_output=True, check=True, text=True, timeout=60
+    ).stdout
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+@pytest.fixture(scope="module")
+def demo(temporary: Path, objects: Path) -> Iterator[Demo]:
+    arguments = ("--folder", str(objects), "--bucket", "my-photos", "--prefix", "我的/")
+    with running(*arguments, folder=temporary) as demo:
+        yield demo
+
+
+def stored(folder: Path) -> dict[str, bytes]:
+    """Return the objects in the folder of a bucket, by their keys."""
+    records = [
+        json.loads(path.read_text("utf-8")) for path in folder.glob("objects/*.json")
+    ]
+    return {
+        record["key"]: (folder / "data" / record["content"]["file"]).read_bytes()
+        for record in records
+    }
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_curl_command_prints_a_token(demo: Demo) -> None:
+    output = run(*demo.command("curl"), "--silent")
+
+    assert json.loads(output)["StatusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "upload.py",
+        pytest.param(
+            "upload.mjs",
+            marks=pytest.mark.skipif(
+                not shutil.which("node") or not (ROOT / "demo/node_modules").exists(),
+                reason="needs Node, and ali-oss: npm install --prefix demo",
+            ),
+        ),
+    ],
+)
+def test_the_upload_commands_upload_a_picture_of_ones_own(
+    demo: Demo, objects: Path, tmp_path: Path, script: str
+) -> None:
+    picture = tmp_path / f"猫 {script}.png"
+    picture.write_bytes(b"\x89PNG" + os.urandom(200_000))
+    command = [
+        str(picture) if word == "demo/upload-page.png" else word
+        for word in demo.command(script)
+    ]
+
+    output = run(*command)
+
+    assert output == f"uploaded {picture} as my-photos/我的/{picture.name}\n"
+    assert stored(objects / "my-photos")[f"我的/{picture.name}"] == picture.read_bytes()
+
+
+def test_the_picture_of_the_commands_is_there(demo: Demo) -> None:
+    assert demo.command("upload.py")[2] == str(PICTURE.relative_to(ROOT))
+    assert PICTURE.stat().st_size > 1000
+
+
+def test_the_page_is_served_and_knows_the_rest(demo: Demo) -> None:
+    port = int(demo.address("upload page").rstrip("/").rpartition(":")[2])
+
+    page = request(port, "/").body.decode()
+
+    (settings,) = re.findall(r'id="settings">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(settings) == {
+        "tokenUrl": demo.address("token server"),
+        "endpoint": demo.address("OSS stand-in"),
+        "region": "cn-hangzhou",
+        "bucket": "my-photos",
+        "prefix": "我的/",
+    }
+
+
+def test_pictures_are_there_again_after_a_restart_and_nothing_else_is_left(
+    tmp_path: Path,
+) -> None:
+    objects, temporary = tmp_path / "objects", tmp_path / "temporary"
+    temporary.mkdir()
+    for _ in range(2):
+        with running("--folder", str(objects), folder=temporary) as demo:
+            command = demo.command("upload.py")
+            run(*command[:2], "LICENSE", *command[3:])
+            kept = stored(objects / "demo-bucket")
+
+    assert list(kept) == ["photos/LICENSE"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_demo_without_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running(folder=tmp_path) as demo:
+        command = demo.command("upload.py")
+        run(*command[:2], "LICENSE", *command[3:])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_demo_that_is_killed_keeps_what_was_uploaded(tmp_path: Path) -> None:
+    objects = tmp_path / "objects"
+    arguments = ("--folder", str(objects))
+    with running(*arguments, folder=tmp_path, exit_status=-signal.SIGKILL) as demo:
+        command = demo.command("upload.py")
+        run(*command[:2], "LICENSE", *command[3:])
+        demo.process.send_signal(signal.SIGKILL)
+
+    assert list(stored(objects / "demo-bucket")) == ["photos/LICENSE"]
+
+
+def start(*arguments: str) -> tuple[int, str]:
+    """Return exit status and stderr of a demo that does not start."""
+    result = subprocess.run(
+        [sys.executable, "-m", "demo", *ANY_PORTS, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=30,
+        check=False,
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("option", PORTS)
+def test_a_port_that_is_taken_is_named_with_the_option_that_helps(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = start(option, str(port))
+
+    assert outcome == (
+        1,
+        f"demo: port {port}: Address already in use; use {option} N\n",
+    )
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+
+    outcome = start("--folder", str(path))
+
+    assert outcome == (1, f"demo: folder {path}: Not a directory; use --folder DIR\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--bucket", "My_Bucket"),
+        ("--bucket", "ab"),
+        ("--prefix", ""),
+        ("--prefix", "photos*"),
+        ("--prefix", "/photos"),
+        ("--port", "65536"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:
+    status, error = start(option, value)
+
+    assert status == 2
+    assert f"argument {option}: {value!r}" in error
+
+
+@pytest.mark.parametrize("package", ["fastcrc", "multipart"])
+def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
+    package: str,
+) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import runpy; runpy.run_module('demo', run_name='__main__')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rf"demo: {package} is missing; run: \S+ -m pip install fastcrc multipart\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize("script", ["upload.py", "upload.mjs"])
+def test_the_scripts_have_the_defaults_of_the_demo(script: str) -> None:
+    source = (ROOT / "demo" / script).read_text("utf-8")
+    options = parse_arguments([])
+
+    for name, value in UPLOAD_DEFAULTS.items():
+        assert re.search(rf'{name}"?.*default[=:] ?"{re.escape(value)}"', source), name
+    of_the_demo = {
+        "token-url": f"http://127.0.0.1:{options.port}/",
+        "endpoint": f"http://127.0.0.1:{options.oss_port}",
+        "bucket": options.bucket,
+        "prefix": options.prefix,
+    }
+    assert of_the_demo == UPLOAD_DEFAULTS
