@@ -29,7 +29,9 @@ class LoopbackServer(ThreadingHTTPServer):
         self._connections: WeakSet[socket.socket] = WeakSet()
         super().__init__(("127.0.0.1", port), handler)
         self.port: int = self.server_address[1]
-        self._thread = threading.Thread(target=self.serve_forever, args=(0.02,))
+        self._thread = threading.Thread(
+            target=self.serve_forever, args=(0.02,), daemon=True
+        )
 
     def start(self) -> None:
         """Serve in a thread of its own."""

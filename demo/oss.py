@@ -35,9 +35,13 @@ import threading
 import time
 from collections import deque
 from collections.abc import Collection, Mapping
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, nullcontext, suppress
 from dataclasses import dataclass, replace
 from datetime import datetime, timezone
+from email.errors import (
+    FirstHeaderLineIsContinuationDefect,
+    MissingHeaderBodySeparatorDefect,
+)
 from email.utils import formatdate
 from http.client import responses
 from pathlib import Path
@@ -62,7 +66,6 @@ from demo.oss_request import (
     Request,
     check_place,
     document,
-    read_query,
 )
 from demo.oss_signature import Signature, read_signature
 from demo.oss_storage import Bucket, read_chunks
@@ -72,6 +75,9 @@ logger = logging.getLogger("demo.oss")
 
 REQUESTS_KEPT = 10_000
 CUT_OFF = "CutOff"  # instead of an error code, for fail()
+
+# What follows one of these was not read as headers.
+HEAD_DEFECTS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
 # What STS says of a key and its token, and what OSS says of the same.
 OSS_CODE_OF = {
@@ -85,10 +91,11 @@ OSS_CODE_OF = {
     "MissingSecurityToken": "InvalidSecurityToken",
 }
 
-# Headers, and fields of a form, that need an action of their own, on the same object.
-ACTION_OF_HEADER = {
-    "x-oss-object-acl": "oss:PutObjectAcl",
-    "x-oss-tagging": "oss:PutObjectTagging",
+# Headers, and fields of a form, that need an action of their own, on the same object,
+# and the values of them that change nothing.
+EXTRAS = {
+    "x-oss-object-acl": ("oss:PutObjectAcl", ("private", "default")),
+    "x-oss-tagging": ("oss:PutObjectTagging", ()),
 }
 
 DENIALS = {  # EC and message
@@ -245,7 +252,7 @@ class OssStandIn:
     def answer(self, request: Request) -> Reply:
         """Return the reply to *request*, and remember both.  Raises CutOff."""
         started = time.monotonic()
-        request_id = secrets.token_hex(12).upper()
+        request_id = make_request_id()
         access = Access(request.method)
         try:
             reply = self._perform(request, access)
@@ -263,10 +270,10 @@ class OssStandIn:
             self._requests.append(access)
         logger.info(
             "OSS %s %s %s/%s %d %s %.0fms",
-            access.method,
+            printable(access.method),
             access.operation or "-",
-            access.bucket,
-            "".join(c if c.isprintable() else "?" for c in access.key),
+            printable(access.bucket),
+            printable(access.key),
             access.status,
             access.code or access.access_key_id or "-",
             milliseconds,
@@ -388,10 +395,10 @@ class OssStandIn:
         self, headers: Mapping[str, str], authorize: Authorize, place: Place
     ) -> None:
         """Raise OssError unless the caller may ask for what *headers* ask for, too."""
-        for name, action in ACTION_OF_HEADER.items():
+        for name, (action, harmless) in EXTRAS.items():
             if name in headers:
                 authorize(action, place)
-                if headers[name] not in ("private", "default"):
+                if headers[name] not in harmless:
                     raise not_imitated(f"{name}: {headers[name]}")
 
     def _meet_failure(self, operation: str, body: Body) -> None:
@@ -412,31 +419,49 @@ class OssStandIn:
     # CORS
 
     def _preflight(self, request: Request, bucket: str) -> Reply:
-        origin = request.headers.get("origin", "")
-        method = request.headers.get("access-control-request-method", "")
-        wanted = request.headers.get("access-control-request-headers", "")
-        names = [name.strip().lower() for name in wanted.split(",") if name.strip()]
-        if not origin or not method:
+        if not {"origin", "access-control-request-method"} <= request.headers.keys():
             raise OssError("BadRequest")
-        for rule in self._cors.get(bucket, ()):
-            if rule.allows(origin, method, names):
-                return Reply(
-                    headers={
-                        "Access-Control-Allow-Methods": ", ".join(rule.allowed_methods),
-                        "Access-Control-Allow-Headers": ", ".join(names),
-                        "Access-Control-Max-Age": str(rule.max_age_seconds),
-                    }
-                )
-        raise OssError("AccessForbidden")
+        rule = self._cors_rule(request, bucket)
+        if rule is None:
+            raise OssError("AccessForbidden")
+        return Reply(
+            headers={
+                "Access-Control-Allow-Methods": ", ".join(rule.allowed_methods),
+                "Access-Control-Allow-Headers": ", ".join(preflight_names(request)),
+                "Access-Control-Max-Age": str(rule.max_age_seconds),
+            }
+        )
 
     def _cors_headers(self, request: Request, bucket: str) -> dict[str, str]:
         """Return the headers that let a page of another origin read the reply."""
-        origin = request.headers.get("origin", "")
-        method = request.headers.get("access-control-request-method", request.method)
+        rule = self._cors_rule(request, bucket)
+        return rule.reply_headers(request.headers["origin"]) if rule else {}
+
+    def _cors_rule(self, request: Request, bucket: str) -> CorsRule | None:
+        """Return the rule that allows *request*, or what a preflight asks about."""
+        origin, method, names = request.headers.get("origin", ""), request.method, []
+        if method == "OPTIONS":
+            method = request.headers.get("access-control-request-method", "")
+            names = preflight_names(request)
         for rule in self._cors.get(bucket, ()) if origin else ():
-            if rule.allows(origin, method):
-                return rule.reply_headers(origin)
-        return {}
+            if rule.allows(origin, method, names):
+                return rule
+        return None
+
+
+def preflight_names(request: Request) -> list[str]:
+    """Return the headers that a preflight asks about, in lower case."""
+    names = request.headers.get("access-control-request-headers", "").split(",")
+    return [name.strip().lower() for name in names if name.strip()]
+
+
+def make_request_id() -> str:
+    return secrets.token_hex(12).upper()
+
+
+def printable(text: str) -> str:
+    """Return *text* for the log, where no part of it can look like another line."""
+    return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def error_reply(
@@ -452,12 +477,12 @@ def error_reply(
         "HostId": headers.get("host", ""),
         **error.details,
     }
-    ec = {}
+    also = {"x-oss-request-id": request_id, **error.headers}
     if error.ec:
         members["EC"] = error.ec
         members["RecommendDoc"] = f"https://api.aliyun.com/troubleshoot?q={error.ec}"
-        ec = {"x-oss-ec": error.ec}
-    reply = document("Error", members, {**error.headers, **ec})
+        also["x-oss-ec"] = error.ec
+    reply = document("Error", members, also)
     if method == "HEAD":
         in_header = {"x-oss-err": base64.b64encode(reply.body).decode()}
         return Reply(error.status, {**reply.headers, **in_header})
@@ -499,7 +524,13 @@ class _Handler(LoopbackHandler):
         return True
 
     def handle_one_request(self) -> None:
-        self.raw_requestline = self.rfile.readline(65537)
+        # Bytes that are a blank in Latin-1, which would end the URL, are part of many a
+        # letter in UTF-8.
+        self.raw_requestline = re.sub(
+            rb"[\x80-\xff]",
+            lambda byte: b"%%%02X" % ord(byte[0]),
+            self.rfile.readline(65537),
+        )
         if not self.raw_requestline or not self.parse_request():
             self.close_connection = True
             return
@@ -512,11 +543,9 @@ class _Handler(LoopbackHandler):
         self.is_asked_to_continue = headers.get("expect", "").lower() == "100-continue"
         now = oss.clock()
         try:
-            path, _, query = self.path.partition("?")
             request = Request(
                 method=self.command,
-                path=path,
-                query=read_query(query),
+                target=self.path,
                 headers=headers,
                 body=self.body(headers),
                 client=self.client_address[0],
@@ -524,20 +553,29 @@ class _Handler(LoopbackHandler):
             )
         except OssError as error:
             self.close_connection = True
-            self.send(error_reply(error, self.command, headers, "-"), now)
+            request_id = make_request_id()
+            self.send(error_reply(error, self.command, headers, request_id), now)
             return
+        body = request.body
         try:
             reply = oss.answer(request)
         except CutOff:
             self.close_connection = True
             return
+        if self.is_asked_to_continue and not body.is_begun:
+            self.close_connection = True  # who knows whether the client sends it yet
         self.send(reply, now)
-        self.finish_body(request.body)
+        self.finish_body(body)
 
     def body(self, headers: Mapping[str, str]) -> Body:
         """Return the body that *headers* announce.  Raises OssError."""
+        if any(isinstance(defect, HEAD_DEFECTS) for defect in self.headers.defects):
+            raise OssError("InvalidArgument", "A line of the head is no header.")
+        coding = headers.get("transfer-encoding", "").lower()
+        if coding not in ("", "chunked"):
+            raise not_imitated(f"Transfer-Encoding: {coding}")
         length: int | None = None
-        if headers.get("transfer-encoding", "").lower() != "chunked":
+        if not coding:
             text = headers.get("content-length", "" if self.command == "PUT" else "0")
             if not text:
                 raise OssError("MissingContentLength")
@@ -564,11 +602,11 @@ class _Handler(LoopbackHandler):
             headers["Content-Length"] = str(size)
         headers["Connection"] = "close" if self.close_connection else "keep-alive"
         lines = [f"HTTP/1.1 {reply.status} {responses.get(reply.status, '')}"]
-        lines += [f"{name}: {clean(value)}" for name, value in headers.items()]
+        lines += [clean(f"{name}: {value}") for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode()
-        self.connection.sendall(head + reply.body)
-        if reply.file:
-            with reply.file:
+        with reply.file or nullcontext():
+            self.connection.sendall(head + reply.body)
+            if reply.file:
                 for chunk in read_chunks(reply.file, reply.size):
                     self.connection.sendall(chunk)
 
@@ -586,6 +624,6 @@ class _Handler(LoopbackHandler):
             self.close_connection = True
 
 
-def clean(value: str) -> str:
-    """Return a header's value without what would end it."""
-    return re.sub(r"[\r\n]+", " ", value)
+def clean(header: str) -> str:
+    """Return a header without what would end it."""
+    return re.sub(r"[\r\n]+", " ", header)

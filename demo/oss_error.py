@@ -46,6 +46,7 @@ multipart/form-data.
 400 MalformedXML - The XML you provided was not well-formed or did not validate \
 against our published schema.
 405 MethodNotAllowed - The specified method is not allowed against this resource.
+400 MissingArgument - Missing Some Required Arguments.
 411 MissingContentLength - You must provide the Content-Length HTTP header.
 404 NoSuchBucket 0015-00000101 The specified bucket does not exist.
 404 NoSuchKey 0026-00000001 The specified key does not exist.

@@ -9,10 +9,9 @@ Source: "PostObject" in the OSS documentation.
 from __future__ import annotations
 
 import base64
-import binascii
 import json
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, urlencode
@@ -25,7 +24,7 @@ from multipart import (
 )
 
 from demo.oss_error import OssError, not_imitated
-from demo.oss_operations import KEPT_HEADERS, content_headers
+from demo.oss_operations import content_headers, kept_headers
 from demo.oss_request import Body, Reply, document
 from demo.oss_signature import (
     ALGORITHM,
@@ -44,7 +43,7 @@ MAX_FIELDS = 100
 class Form:
     """The fields by their lower-case names, and the file, which is yet to be read."""
 
-    fields: Mapping[str, str]
+    fields: Mapping[str, str] = field(repr=False)
     filename: str
     content_type: str
     file: Iterator[bytes]
@@ -176,7 +175,7 @@ def check_policy(form: Form, bucket: str, now: float) -> range:
         conditions = policy["conditions"]
         if expiration.tzinfo is None or not isinstance(conditions, list):
             raise ValueError
-    except (ValueError, binascii.Error, KeyError, TypeError, AttributeError):
+    except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
         raise OssError("InvalidPolicyDocument") from None
     if expiration.timestamp() <= now:
         raise invalid_by_policy("Policy expired.")
@@ -206,10 +205,8 @@ def check_condition(
             is_met = value == wanted
         case "starts-with", str():
             is_met = value.startswith(wanted)
-        case "in", list():
-            is_met = value in wanted
-        case "not-in", list():
-            is_met = value not in wanted
+        case "in" | "not-in", list() if all(isinstance(item, str) for item in wanted):
+            is_met = (value in wanted) == (operator == "in")
         case _:
             raise OssError("InvalidPolicyDocument")
     if not is_met:
@@ -228,11 +225,7 @@ def post_object(form: Form, bucket: Bucket, url: str, sizes: range) -> Reply:
     """Store the file, if it has one of *sizes*, and return what the form asks for."""
     if form.field("callback"):
         raise not_imitated("the field callback")
-    headers = {
-        name: value
-        for name, value in form.fields.items()
-        if name in KEPT_HEADERS or name.startswith("x-oss-meta-")
-    }
+    headers = kept_headers(form.fields)
     content_type = form.field("x-oss-content-type") or form.content_type
     headers |= {"content-type": content_type} if content_type else {}
     is_forbidden = form.field("x-oss-forbid-overwrite").lower() == "true"

@@ -20,11 +20,12 @@ from xml.etree import ElementTree
 from demo.oss_error import OssError, not_imitated
 from demo.oss_request import OVERRIDES, Place, Reply, Request, check_place, document
 from demo.oss_request import decode as decode_path
-from demo.oss_signature import iso_time, read_date
+from demo.oss_signature import SIGNED_SUBRESOURCES, iso_time, read_date
 from demo.oss_storage import (
     Bucket,
     Content,
     Incoming,
+    Part,
     StoredObject,
     Upload,
     read_chunks,
@@ -35,7 +36,7 @@ MAX_XML_BYTES = 5 * 2**20
 MAX_KEYS = 1000  # in a page of a list, and in DeleteMultipleObjects
 DEFAULT_KEYS = 100
 
-# Headers that are kept with an object and sent with it; x-oss-meta-… are, too.
+# Headers that are kept with an object and sent with it, besides those of META.
 KEPT_HEADERS = (
     "cache-control",
     "content-disposition",
@@ -45,7 +46,10 @@ KEPT_HEADERS = (
     "expires",
     "x-oss-storage-class",
 )
-
+META = "x-oss-meta-"
+META_NAME = re.compile(r"x-oss-meta-[a-z0-9-]+")
+MAX_META_BYTES = 8 * 1024  # of names and values
+STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 
 Authorize = Callable[[str, Place], None]
 
@@ -86,15 +90,6 @@ class Call:
         return int(text)
 
     @property
-    def kept_headers(self) -> dict[str, str]:
-        """The headers to keep with an object."""
-        return {
-            name: value
-            for name, value in self.request.headers.items()
-            if name in KEPT_HEADERS or name.startswith("x-oss-meta-")
-        }
-
-    @property
     def may_overwrite(self) -> bool:
         return self.header("x-oss-forbid-overwrite").lower() != "true"
 
@@ -115,24 +110,44 @@ class Call:
             raise OssError("InvalidDigest")
 
 
+def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
+    """Return those of *headers* to keep with an object.  Raises OssError."""
+    meta = {name: headers[name] for name in headers if name.startswith(META)}
+    if not all(META_NAME.fullmatch(name) for name in meta):
+        message = f"A name after {META} has letters, digits and hyphens only."
+        raise OssError("InvalidArgument", message, ec="0011-00000004")
+    size = sum(len(name) + len(value.encode()) for name, value in meta.items())
+    if size > MAX_META_BYTES:
+        message = f"All {META} headers together have at most {MAX_META_BYTES} bytes."
+        raise OssError("InvalidArgument", message, ec="0011-00000002")
+    storage_class = headers.get("x-oss-storage-class", "Standard")
+    if storage_class not in STORAGE_CLASSES:
+        message = f"There is no x-oss-storage-class {storage_class}."
+        raise OssError("InvalidArgument", message, ec="0013-00000101")
+    return {name: headers[name] for name in KEPT_HEADERS if name in headers} | meta
+
+
 # --- Objects --------------------------------------------------------------------
 
 
 def put_object(call: Call) -> Reply:
+    headers = kept_headers(call.request.headers)
     with call.received() as incoming:
         stored = call.bucket.store(
-            call.key, incoming, call.kept_headers, may_overwrite=call.may_overwrite
+            call.key, incoming, headers, may_overwrite=call.may_overwrite
         )
-    headers = content_headers(stored.etag, stored.content)
-    return Reply(headers=headers | {"Content-MD5": stored.content.content_md5})
+    content_md5 = {"Content-MD5": stored.content.content_md5}
+    return Reply(headers=content_headers(stored.etag, stored.content) | content_md5)
 
 
 def append_object(call: Call) -> Reply:
     position = call.number("position", 0, 0, 2**63 - 1)
+    headers = kept_headers(call.request.headers)
     with call.received() as incoming:
-        stored = call.bucket.append(call.key, position, incoming, call.kept_headers)
-    end = {"x-oss-next-append-position": str(stored.content.size)}
-    return Reply(headers=content_headers(stored.etag, stored.content) | end)
+        stored = call.bucket.append(call.key, position, incoming, headers)
+    return Reply(
+        headers=content_headers(stored.etag, stored.content) | next_position(stored)
+    )
 
 
 def get_object(call: Call) -> Reply:
@@ -148,7 +163,7 @@ def get_object(call: Call) -> Reply:
             headers["Content-Range"] = f"bytes {wanted.start}-{last}/{size}"
             status, start, size = 206, wanted.start, len(wanted)
         for name, value in call.request.query.items():
-            if name.startswith(OVERRIDES):
+            if name.startswith(OVERRIDES) and name in SIGNED_SUBRESOURCES:
                 headers[name.removeprefix(OVERRIDES).title()] = value
         file.seek(start)
         stack.pop_all()
@@ -175,12 +190,17 @@ def delete_object(call: Call) -> Reply:
 
 def delete_multiple_objects(call: Call) -> Reply:
     """Delete all of a list, or none if the caller may not delete one of them."""
-    data = call.request.body.read(MAX_XML_BYTES)
-    call.check_md5(base64.b64encode(hashlib.md5(data).digest()).decode())
-    root = parse_xml(data, "Delete")
-    keys = [text_of(item, "Key") for item in root.findall("{*}Object")]
+    if not call.header("content-md5"):
+        details = {"ArgumentName": "Content-MD5"}
+        raise OssError("MissingArgument", details=details, ec="0016-00000606")
+    encoding, encode = encoding_type(call), encoder(call)
+    root = read_xml(call, "Delete")
+    items = root.findall("{*}Object")
+    keys = [text_of(item, "Key") for item in items]
     if not 1 <= len(keys) <= MAX_KEYS:
         raise OssError("MalformedXML")
+    if any(item.findtext("{*}VersionId") for item in items):
+        raise not_imitated("deleting a version")
     for key in keys:
         place = Place(call.bucket.name, key)
         check_place(place)
@@ -188,21 +208,27 @@ def delete_multiple_objects(call: Call) -> Reply:
     for key in keys:
         call.bucket.delete(key)
     is_quiet = root.findtext("{*}Quiet", "").strip().lower() == "true"
-    encode = encoder(call)
     deleted = [] if is_quiet else [{"Key": encode(key)} for key in keys]
-    return document("DeleteResult", encoding_type(call) | {"Deleted": deleted})
+    return document("DeleteResult", encoding | {"Deleted": deleted})
 
 
 def copy_object(call: Call) -> Reply:
+    """Copy an object; one that is copied to its own place only gets new headers."""
     stored, file = open_source(call)
     with file:
+        is_same = stored is call.bucket.find(call.key)
         headers = stored.headers
-        if call.header("x-oss-metadata-directive").upper() == "REPLACE":
-            headers = call.kept_headers
+        if is_same or call.header("x-oss-metadata-directive").upper() == "REPLACE":
+            headers = kept_headers(call.request.headers)
         chunks = read_chunks(file, stored.content.size)
         with call.bucket.receive(call.key, chunks) as incoming:
             copied = call.bucket.store(
-                call.key, incoming, headers, may_overwrite=call.may_overwrite
+                call.key,
+                incoming,
+                headers,
+                kind=stored.kind if is_same else "Normal",
+                etag=stored.etag if is_same else "",
+                may_overwrite=call.may_overwrite,
             )
     return copy_result("CopyObjectResult", copied.etag, copied)
 
@@ -219,11 +245,12 @@ def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
     source = call.header("x-oss-copy-source")
     if "?" in source:
         raise not_imitated("copying a version")
-    bucket, _, key = source.removeprefix("/").partition("/")
+    start, _, path = source.partition("/")
+    bucket, _, key = path.partition("/")
     place = Place(decode_path(bucket), decode_path(key))
-    check_place(place)
-    if not place.key:
+    if start or not place.key:
         raise OssError("InvalidArgument", "x-oss-copy-source must be /bucket/key.")
+    check_place(place)
     call.authorize("oss:GetObject", place)
     if place.bucket not in call.buckets:
         raise OssError("NoSuchBucket", details={"BucketName": place.bucket})
@@ -236,10 +263,9 @@ def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
     return stored, file
 
 
-def copy_result(name: str, etag: str, content: Any) -> Reply:
-    members = {"LastModified": iso_time(content.modified_at), "ETag": f'"{etag}"'}
-    headers = {"x-oss-hash-crc64ecma": str(content.content.crc64)}
-    return document(name, members, headers)
+def copy_result(name: str, etag: str, copied: StoredObject | Part) -> Reply:
+    members = {"LastModified": iso_time(copied.modified_at), "ETag": f'"{etag}"'}
+    return document(name, members, content_headers(etag, copied.content))
 
 
 def content_headers(etag: str, content: Content) -> dict[str, str]:
@@ -259,7 +285,13 @@ def object_headers(stored: StoredObject) -> dict[str, str]:
     headers.setdefault("X-Oss-Storage-Class", "Standard")
     if stored.kind == "Normal":
         headers["Content-MD5"] = stored.content.content_md5
+    if stored.kind == "Appendable":
+        headers |= next_position(stored)
     return headers
+
+
+def next_position(stored: StoredObject) -> dict[str, str]:
+    return {"x-oss-next-append-position": str(stored.content.size)}
 
 
 def check_conditions(
@@ -298,9 +330,7 @@ def read_range(headers: Mapping[str, str], size: int) -> range | None:
     OSS sends all for a range that is not within the object, unless the request asks for
     the standard behaviour.  Raises OssError if nothing is left then.
     """
-    match = re.fullmatch(
-        r"bytes=([0-9]{0,18})-([0-9]{0,18})", headers.get("range", ""), re.ASCII
-    )
+    match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", headers.get("range", ""))
     if not match or not any(match.groups()):
         return None
     first, last = match.groups()
@@ -326,7 +356,8 @@ def read_range(headers: Mapping[str, str], size: int) -> range | None:
 
 
 def initiate_multipart_upload(call: Call) -> Reply:
-    upload = call.bucket.initiate(call.key, call.kept_headers)
+    encoding_type(call)  # raises before there is an upload
+    upload = call.bucket.initiate(call.key, kept_headers(call.request.headers))
     return document("InitiateMultipartUploadResult", upload_members(call, upload.id))
 
 
@@ -365,19 +396,21 @@ def part_of(call: Call) -> tuple[int, str]:
 
 
 def complete_multipart_upload(call: Call) -> Reply:
-    data = call.request.body.read(MAX_XML_BYTES)
+    encoding = encoding_type(call)
     wanted = None
     if call.header("x-oss-complete-all").lower() != "yes":
-        root = parse_xml(data, "CompleteMultipartUpload")
+        root = read_xml(call, "CompleteMultipartUpload")
         wanted = [
             (number_of(part, "PartNumber"), text_of(part, "ETag"))
             for part in root.findall("{*}Part")
         ]
+    elif call.request.body.read(MAX_XML_BYTES):
+        raise OssError("InvalidArgument", "x-oss-complete-all is for an empty body.")
     stored = call.bucket.complete(
         call.query("uploadId"), call.key, wanted, may_overwrite=call.may_overwrite
     )
     members = {
-        **encoding_type(call),
+        **encoding,
         "Location": f"{call.url}/{call.bucket.name}/{quote(call.key)}",
         "Bucket": call.bucket.name,
         "Key": encoder(call)(call.key),
@@ -430,38 +463,43 @@ def upload_members(call: Call, upload_id: str) -> dict[str, str]:
 
 # --- Lists ----------------------------------------------------------------------
 
+Name = tuple[str, str]  # a key, and the id of an upload if it is one
+NO_NAME = ("", "")
+
 
 class Page(NamedTuple):
     """A part of a list: names, those that stand for many, and where the next begins."""
 
-    names: list[str]
+    names: list[Name]
     common_prefixes: list[str]
-    next_marker: str  # empty if this is the last
+    next_marker: Name  # NO_NAME if this is the last
 
 
 def page_of(
-    names: Iterable[str], prefix: str, delimiter: str, marker: str, limit: int
+    names: Iterable[Name], prefix: str, delimiter: str, marker: Name, limit: int
 ) -> Page:
     """Return the first *limit* of the sorted *names* after *marker*.
 
-    Names that have *delimiter* after *prefix* are one, which ends with the first.
+    Keys that have *delimiter* after *prefix* are one, which ends with the first.
     """
-    found: dict[str, bool] = {}  # whether it is a common prefix
-    last = ""
+    found: dict[Name, bool] = {}  # whether it is a common prefix
+    last = NO_NAME
     for name in names:
-        end = name.find(delimiter, len(prefix)) if delimiter else -1
-        entry = name if end < 0 else name[: end + len(delimiter)]
-        if name <= marker or entry == marker or entry in found:
+        key = name[0]
+        end = key.find(delimiter, len(prefix)) if delimiter else -1
+        is_prefix = end >= 0
+        entry = (key[: end + len(delimiter)], "") if is_prefix else name
+        if name <= marker or entry in found or (is_prefix and entry[0] == marker[0]):
             continue
         if len(found) == limit:
             break
-        found[entry] = end >= 0
+        found[entry] = is_prefix
         last = entry
     else:
-        last = ""
+        last = NO_NAME
     return Page(
         [name for name, is_prefix in found.items() if not is_prefix],
-        [name for name, is_prefix in found.items() if is_prefix],
+        [key for (key, _), is_prefix in found.items() if is_prefix],
         last,
     )
 
@@ -470,8 +508,8 @@ def list_objects(call: Call) -> Reply:
     marker = call.query("marker")
     members, page = page_of_objects(call, marker, with_owner=True)
     next_marker = {}
-    if page.next_marker:
-        next_marker = {"NextMarker": encoder(call)(page.next_marker)}
+    if page.next_marker != NO_NAME:
+        next_marker = {"NextMarker": encoder(call)(page.next_marker[0])}
     return document(
         "ListBucketResult",
         {"Marker": encoder(call)(marker), **next_marker, **members},
@@ -489,7 +527,7 @@ def list_objects_v2(call: Call) -> Reply:
     optional = {
         "StartAfter": encoder(call)(start_after),
         "ContinuationToken": token,
-        "NextContinuationToken": make_token(page.next_marker),
+        "NextContinuationToken": make_token(page.next_marker[0]),
     }
     count = len(page.names) + len(page.common_prefixes)
     return document(
@@ -522,23 +560,21 @@ def page_of_objects(
     prefix, delimiter = call.query("prefix"), call.query("delimiter")
     limit = call.number("max-keys", DEFAULT_KEYS, 1, MAX_KEYS)
     objects = call.bucket.objects()
-    names = sorted(name for name in objects if name.startswith(prefix))
-    page = page_of(names, prefix, delimiter, marker, limit)
+    names = sorted((key, "") for key in objects if key.startswith(prefix))
+    page = page_of(names, prefix, delimiter, (marker, ""), limit)
     encode = encoder(call)
     owner = {"Owner": owner_of(call)} if with_owner else {}
     contents = [
         {
-            "Key": encode(name),
-            "LastModified": iso_time(objects[name].modified_at),
-            "ETag": f'"{objects[name].etag}"',
-            "Type": objects[name].kind,
-            "Size": str(objects[name].content.size),
-            "StorageClass": objects[name].headers.get(
-                "x-oss-storage-class", "Standard"
-            ),
+            "Key": encode(key),
+            "LastModified": iso_time(objects[key].modified_at),
+            "ETag": f'"{objects[key].etag}"',
+            "Type": objects[key].kind,
+            "Size": str(objects[key].content.size),
+            "StorageClass": objects[key].headers.get("x-oss-storage-class", "Standard"),
             **owner,
         }
-        for name in page.names
+        for key, _ in page.names
     ]
     members = {
         "Name": call.bucket.name,
@@ -546,7 +582,7 @@ def page_of_objects(
         "MaxKeys": str(limit),
         "Delimiter": encode(delimiter),
         **encoding_type(call),
-        "IsTruncated": boolean(bool(page.next_marker)),
+        "IsTruncated": boolean(page.next_marker != NO_NAME),
         "Contents": contents,
         "CommonPrefixes": [{"Prefix": encode(name)} for name in page.common_prefixes],
     }
@@ -558,17 +594,14 @@ def list_multipart_uploads(call: Call) -> Reply:
     prefix, delimiter = call.query("prefix"), call.query("delimiter")
     key_marker, id_marker = call.query("key-marker"), call.query("upload-id-marker")
     limit = call.number("max-uploads", MAX_KEYS, 1, MAX_KEYS)
-    # A name of the list is a key and an id, which no character of a key can part.
     uploads = {
-        f"{upload.key}{SEPARATOR}{upload.id}": upload
+        (upload.key, upload.id): upload
         for upload in call.bucket.uploads()
         if upload.key.startswith(prefix)
     }
-    marker = key_marker
-    if key_marker and not (delimiter and key_marker.endswith(delimiter)):
-        marker = f"{key_marker}{SEPARATOR}{id_marker or LAST_ID}"
+    marker = (key_marker, id_marker or LAST_ID) if key_marker else NO_NAME
     page = page_of(sorted(uploads), prefix, delimiter, marker, limit)
-    next_key, _, next_id = page.next_marker.partition(SEPARATOR)
+    next_key, next_id = page.next_marker
     encode = encoder(call)
     return document(
         "ListMultipartUploadsResult",
@@ -582,7 +615,7 @@ def list_multipart_uploads(call: Call) -> Reply:
             "Delimiter": encode(delimiter),
             "Prefix": encode(prefix),
             "MaxUploads": str(limit),
-            "IsTruncated": boolean(bool(page.next_marker)),
+            "IsTruncated": boolean(page.next_marker != NO_NAME),
             "Upload": [upload_entry(uploads[name], encode) for name in page.names],
             "CommonPrefixes": [
                 {"Prefix": encode(name)} for name in page.common_prefixes
@@ -591,7 +624,6 @@ def list_multipart_uploads(call: Call) -> Reply:
     )
 
 
-SEPARATOR = "\0"
 LAST_ID = "~"  # after every id
 
 
@@ -634,11 +666,13 @@ def owner_of(call: Call) -> dict[str, str]:
 # --- XML ------------------------------------------------------------------------
 
 
-def parse_xml(data: bytes, name: str) -> ElementTree.Element:
-    """Return the element *name* that *data* is.  Raises OssError."""
+def read_xml(call: Call, name: str) -> ElementTree.Element:
+    """Return the element *name* that the body is.  Raises OssError."""
+    data = call.request.body.read(MAX_XML_BYTES)
+    call.check_md5(base64.b64encode(hashlib.md5(data).digest()).decode())
     try:
         root = ElementTree.fromstring(data)
-    except ElementTree.ParseError:
+    except (ElementTree.ParseError, ValueError, LookupError):  # or of its encoding
         raise OssError("MalformedXML") from None
     if root.tag.rpartition("}")[2] != name:
         raise OssError("MalformedXML")

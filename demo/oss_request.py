@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
@@ -17,6 +18,7 @@ from demo.sts import as_xml
 MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 MAX_KEY_BYTES = 1023
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;[^\n]*)?\r?\n")
 
 # Which operation a request is: by method and by whether it names an object, the first
 # row whose names all are in the query.
@@ -31,7 +33,6 @@ OPERATION_OF: dict[tuple[str, bool], list[tuple[set[str], str]]] = {
     ("POST", False): [({"delete"}, "DeleteMultipleObjects"), (set(), "PostObject")],
     ("GET", True): [
         ({"uploadId"}, "ListParts"),
-        ({"objectMeta"}, "GetObjectMeta"),
         (set(), "GetObject"),
     ],
     ("HEAD", True): [({"objectMeta"}, "GetObjectMeta"), (set(), "HeadObject")],
@@ -45,10 +46,8 @@ OPERATION_OF: dict[tuple[str, bool], list[tuple[set[str], str]]] = {
 }
 WITH_COPY_SOURCE = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
-# What changes the meaning of a request, and what the stand-in makes nothing of.
-UNDERSTOOD = frozenset(
-    name for rows in OPERATION_OF.values() for names, _ in rows for name in names
-) | {"continuation-token", "security-token"}
+# What else may be in the query, and what the stand-in makes nothing of.
+UNDERSTOOD = {"continuation-token", "security-token"}
 OVERRIDES = "response-"  # of headers, by GetObject
 NOT_IMITATED_HEADERS = (
     "x-oss-callback",
@@ -102,12 +101,13 @@ class Body:
 
     def _chunked(self) -> Iterator[bytes]:
         while True:
-            size = self._file.readline(100).partition(b";")[0].strip()
-            if not re.fullmatch(rb"[0-9A-Fa-f]{1,8}", size):
+            line = CHUNK_LINE.fullmatch(self._file.readline(100))
+            if not line:
                 raise OssError("IncompleteBody")
-            if not int(size, 16):
+            size = int(line[1], 16)
+            if not size:
                 break
-            yield from self._exactly(int(size, 16))
+            yield from self._exactly(size)
             if self._file.readline(2) != b"\r\n":
                 raise OssError("IncompleteBody")
         while self._file.readline(1000) not in (b"\r\n", b"\n", b""):
@@ -138,15 +138,19 @@ class Place:
 
 @dataclass(frozen=True)
 class Request:
-    """One request; *path* is not decoded, names of *headers* are in lower case."""
+    """One request; *target* is as received, names of *headers* are in lower case."""
 
     method: str
-    path: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
+    target: str = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
     body: Body
     client: str
     received_at: float  # unix seconds, by the clock of the stand-in
+
+    @cached_property
+    def query(self) -> Mapping[str, str]:
+        """The parameters of the query.  Raises OssError."""
+        return read_query(self.target.partition("?")[2])
 
     @property
     def signable(self) -> Signable:
@@ -156,42 +160,44 @@ class Request:
         """Return what the request may be about, the likeliest first.
 
         A bucket stands in the name of the host, in the path, or nowhere, if the host is
-        a CNAME of it.  SDKs that are given an IP address mix the forms: ali-oss has
-        the bucket in the Host header, of a name of OSS, and with sldEnable in the path
-        too.  So more than one reading can be right; the signature tells which one is.
+        a CNAME of the only one.  SDKs that are given an IP address mix the forms:
+        ali-oss has the bucket in the Host header, of a name of OSS, and with sldEnable
+        in the path too.  So more than one reading can be right; the signature tells
+        which one is.  Raises OssError.
         """
-        host = self.headers.get("host", "").rpartition(":")[0] or self.headers.get(
-            "host", ""
-        )
-        label = host.partition(".")[0]
-        whole = decode(self.path[1:])
-        bucket, _, key = self.path[1:].partition("/")
+        path = self.target.partition("?")[0]
+        if not path.startswith("/"):
+            raise OssError("InvalidArgument", "The request target is not a path.")
+        host = re.sub(r":[0-9]*$", "", self.headers.get("host", "").lower())
+        whole = decode(path[1:])
+        bucket, _, key = path[1:].partition("/")
         in_path = Place(decode(bucket), decode(key))
-        if label in buckets:
-            return [Place(label, whole), in_path]
-        if is_own_name(host) or in_path.bucket in buckets or len(buckets) != 1:
+        if is_own_name(host):
             return [in_path]
-        return [Place(next(iter(buckets)), whole), in_path]
+        readings = [Place(host.partition(".")[0], whole), in_path]
+        if len(buckets) == 1:
+            readings += [Place(name, whole) for name in buckets]
+        return sorted(readings, key=lambda place: place.bucket not in buckets)
 
     def operation(self, place: Place) -> str:
         """Return what *place* is asked to do.  Raises OssError."""
         if not place.bucket:
             raise not_imitated("what is not about a bucket, such as ListBuckets")
         rows = OPERATION_OF.get((self.method, bool(place.key)), [])
-        for name in self.query:
-            is_override = self.method == "GET" and name.startswith(OVERRIDES)
-            if name in SIGNED_SUBRESOURCES - UNDERSTOOD and not is_override:
+        row = next((row for row in rows if row[0] <= self.query.keys()), None)
+        if row is None:
+            kind = "an object" if place.key else "a bucket"
+            raise not_imitated(f"such a {self.method} of {kind}")
+        names, operation = row
+        for name in self.query.keys() & (SIGNED_SUBRESOURCES - names - UNDERSTOOD):
+            if operation != "GetObject" or not name.startswith(OVERRIDES):
                 raise not_imitated(f"{self.method} with ?{name}")
         for name in self.headers:
             if name.startswith(NOT_IMITATED_HEADERS):
                 raise not_imitated(f"the header {name}")
-        for names, operation in rows:
-            if names <= self.query.keys():
-                if "x-oss-copy-source" in self.headers:
-                    return WITH_COPY_SOURCE.get(operation, operation)
-                return operation
-        kind = "an object" if place.key else "a bucket"
-        raise not_imitated(f"such a {self.method} of {kind}")
+        if "x-oss-copy-source" in self.headers:
+            return WITH_COPY_SOURCE.get(operation, operation)
+        return operation
 
 
 def is_own_name(host: str) -> bool:
@@ -199,14 +205,13 @@ def is_own_name(host: str) -> bool:
     try:
         return bool(ip_address(host.strip("[]")))
     except ValueError:
-        return host == "localhost"
+        return host in ("", "localhost")
 
 
 def decode(text: str) -> str:
     """Return percent-encoded *text* decoded; a plus sign is one.  Raises OssError."""
     try:
-        # What is not ASCII was read as Latin-1 from the request line.
-        return unquote_to_bytes(text.encode("latin-1")).decode()
+        return unquote_to_bytes(text).decode()
     except UnicodeError:
         raise OssError("InvalidArgument", "The URL is not UTF-8.") from None
 

@@ -72,8 +72,8 @@ class Signable:
     """
 
     method: str
-    query: Mapping[str, str]
-    headers: Mapping[str, str]
+    query: Mapping[str, str] = field(repr=False)
+    headers: Mapping[str, str] = field(repr=False)
 
 
 @dataclass(frozen=True)
@@ -379,27 +379,25 @@ def read_credential(
 
 
 def read_date(text: str) -> float | None:
-    """Return the unix seconds of a Date, or of an x-oss-date in ISO form, or None."""
-    if V4_TIME.fullmatch(text):
-        return read_v4_time(text, "x-oss-date")
+    """Return the unix seconds of a Date, or of a time in V4's form, or None."""
     try:
-        moment = parsedate_to_datetime(text)
-    except ValueError:
+        if V4_TIME.fullmatch(text):
+            moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
+        else:
+            moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(timezone.utc).timestamp()
+    except (ValueError, OverflowError):  # the latter for a year beyond those there are
         return None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=timezone.utc)
-    return moment.timestamp()
 
 
 def read_v4_time(text: str, place: str) -> float:
     """Return the unix seconds of a time in V4's form.  Raises OssError."""
-    try:
-        if not V4_TIME.fullmatch(text):
-            raise ValueError
-        moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
-    except ValueError:
-        raise OssError("InvalidArgument", f"Invalid signing date in {place}.") from None
-    return moment.replace(tzinfo=timezone.utc).timestamp()
+    seconds = read_date(text) if V4_TIME.fullmatch(text) else None
+    if seconds is None:
+        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+    return seconds
 
 
 def iso_time(seconds: float) -> str:

@@ -117,7 +117,7 @@ class Bucket:
 
     def _load(self) -> None:
         """Read what an earlier process left, and delete what nothing refers to."""
-        for path in self._data.parent.rglob("*.tmp"):
+        for path in (*self._records.glob("*.tmp"), *self._pending.glob("*/*.tmp")):
             path.unlink()
         files = {path.name for path in self._data.iterdir()}
         used = set()
@@ -126,19 +126,18 @@ class Bucket:
             if stored.content.file in files:  # else a person has deleted it
                 self._objects[stored.key] = stored
                 used.add(stored.content.file)
-        for folder in self._pending.iterdir():
-            try:
-                record = json.loads((folder / "upload.json").read_text("utf-8"))
-            except (
-                FileNotFoundError
-            ):  # the process ended while it was about to write it
-                folder.rmdir()
+        for folder in filter(Path.is_dir, self._pending.iterdir()):
+            path = folder / "upload.json"
+            if not path.exists():  # the process ended while it made or deleted this
+                shutil.rmtree(folder)
                 continue
+            record = json.loads(path.read_text("utf-8"))
             upload = self._uploads[folder.name] = Upload(id=folder.name, **record)
             for path in folder.glob("[0-9]*.json"):
                 part = read_part(path)
-                upload.parts[part.number] = part
-                used.add(part.content.file)
+                if part.content.file in files:
+                    upload.parts[part.number] = part
+                    used.add(part.content.file)
         for file in files - used:
             remove(self._data / file)
 
@@ -194,8 +193,12 @@ class Bucket:
         kind: str = "Normal",
         etag: str = "",
         may_overwrite: bool = True,
+        upload: Upload | None = None,
     ) -> StoredObject:
-        """Make *incoming* the object *key*.  The ETag is by default its MD5."""
+        """Make *incoming* the object *key*.  The ETag is by default its MD5.
+
+        The *upload* that it comes from, if any, is over at the same moment.
+        """
         stored = StoredObject(
             key=key,
             content=incoming.content,
@@ -208,10 +211,16 @@ class Bucket:
             before = self._objects.get(key)
             if before and not may_overwrite:
                 raise OssError("FileAlreadyExists", details={"Key": key})
+            if upload:
+                self._upload(upload.id, key)
             self._replace(stored)
             incoming.is_kept = True
+            if upload:
+                del self._uploads[upload.id]
         if before:
             self._discard(before.content)
+        if upload:
+            self._delete(upload)
         return stored
 
     def _replace(self, stored: StoredObject) -> None:
@@ -311,7 +320,11 @@ class Bucket:
             "headers": upload.headers,
             "initiated_at": upload.initiated_at,
         }
-        write_record(folder / "upload.json", record)
+        try:
+            write_record(folder / "upload.json", record)
+        except OSError:
+            folder.rmdir()
+            raise
         with self._lock:
             self._uploads[upload.id] = upload
         return upload
@@ -369,25 +382,25 @@ class Bucket:
                 ]
             contents = [c.content for c in wanted_parts(upload.parts, wanted)]
         digest = hashlib.md5(b"".join(bytes.fromhex(c.md5) for c in contents))
-        try:
-            with self.receive(key, self._joined(contents)) as incoming:
-                stored = self.store(
-                    key,
-                    incoming,
-                    upload.headers,
-                    kind="Multipart",
-                    etag=f"{digest.hexdigest().upper()}-{len(contents)}",
-                    may_overwrite=may_overwrite,
-                )
-        except FileNotFoundError:  # aborted, or completed twice, at the same time
-            raise OssError("NoSuchUpload", details={"UploadId": upload_id}) from None
-        with suppress(OssError):
-            self.abort(upload_id, key)
-        return stored
+        with self.receive(key, self._joined(upload, contents)) as incoming:
+            return self.store(
+                key,
+                incoming,
+                upload.headers,
+                kind="Multipart",
+                etag=f"{digest.hexdigest().upper()}-{len(contents)}",
+                may_overwrite=may_overwrite,
+                upload=upload,
+            )
 
-    def _joined(self, contents: list[Content]) -> Iterator[bytes]:
+    def _joined(self, upload: Upload, contents: list[Content]) -> Iterator[bytes]:
         for content in contents:
-            with self._open(content) as file:
+            try:
+                file = self._open(content)
+            except FileNotFoundError:  # by another request, while this one reads
+                self.parts(upload.id, upload.key)
+                raise OssError("InvalidPart") from None
+            with file:
                 yield from read_chunks(file, content.size)
 
     def abort(self, upload_id: str, key: str) -> None:
@@ -395,7 +408,11 @@ class Bucket:
         with self._lock:
             upload = self._upload(upload_id, key)
             del self._uploads[upload_id]
-        shutil.rmtree(self._pending / upload_id, ignore_errors=True)
+        self._delete(upload)
+
+    def _delete(self, upload: Upload) -> None:
+        """Delete the files of an upload that is over."""
+        shutil.rmtree(self._pending / upload.id, ignore_errors=True)
         self._discard(*(part.content for part in upload.parts.values()))
 
 
@@ -437,7 +454,8 @@ def appendable_etag(content: Content) -> str:
 def readable(key: str) -> str:
     """Return a file name that says which object it is, for a person who looks."""
     name = re.sub(r"[^\w.-]", "_", key.rsplit("/", 1)[-1])
-    return name.encode()[-100:].decode(errors="ignore")
+    # Windows would leave out a dot at the end.
+    return name.encode()[-100:].decode(errors="ignore").rstrip(".")
 
 
 def write_content(path: Path, chunks: Iterable[bytes]) -> Content:

@@ -10,13 +10,15 @@ import contextlib
 import hashlib
 import hmac
 import http.client
-from collections.abc import Iterable, Iterator, Mapping
+import socket
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from support import Reply, read_reply
+from support import Reply
 
 from demo.oss import OssStandIn
 from demo.sts import ALLOW_ALL, StsStandIn
@@ -96,6 +98,12 @@ def session_key(
 class OssReply(Reply):
     """A reply of OSS."""
 
+    @classmethod
+    def of(cls, response: http.client.HTTPResponse) -> OssReply:
+        headers = {name.lower(): value for name, value in response.getheaders()}
+        assert len(headers) == len(response.getheaders()), "a header comes twice"
+        return cls(response.status, headers, response.read())
+
     @property
     def xml(self) -> ElementTree.Element:
         """The document in the body, which has to be all of it."""
@@ -127,10 +135,19 @@ class OssReply(Reply):
         return self.status, self.code
 
 
+@dataclass(frozen=True)
+class RemoteOss:
+    """A stand-in in another process."""
+
+    port: int
+    region: str = "cn-hangzhou"
+    clock: Callable[[], float] = time.time
+
+
 class OssClient:
     """Signs requests with one key, and sends each on a connection of its own."""
 
-    def __init__(self, oss: OssStandIn, key: KeyPair) -> None:
+    def __init__(self, oss: OssStandIn | RemoteOss, key: KeyPair) -> None:
         self.oss = oss
         self.key = key
 
@@ -145,7 +162,7 @@ class OssClient:
     ) -> OssReply:
         """Send a request about *path*, /bucket/key without percent-encoding.
 
-        A body that is not bytes comes in chunks.
+        A body that is not bytes comes in chunks, unless there is a Content-Length.
         """
         with contextlib.nullcontext(connection) if connection else self.connect() as c:
             signed = self.sign(method, path, query, headers)
@@ -154,10 +171,8 @@ class OssClient:
                 target(path, query),
                 body,
                 {name: value.encode() for name, value in signed.items()},
-                encode_chunked=not isinstance(body, bytes | None),
             )
-            reply = read_reply(c)
-        return OssReply(reply.status, reply.headers, reply.body)
+            return OssReply.of(c.getresponse())
 
     @contextlib.contextmanager
     def connect(self) -> Iterator[http.client.HTTPConnection]:
@@ -200,6 +215,120 @@ class OssClient:
             f"Signature={signing_key.hex()}"
         )
         return signed
+
+    def head(
+        self,
+        method: str,
+        path: str,
+        query: Query | None = None,
+        headers: Headers | None = None,
+    ) -> bytes:
+        """Return the head of a signed request, for those who send it themselves."""
+        lines = [
+            f"{method} {target(path, query)} HTTP/1.1",
+            f"Host: 127.0.0.1:{self.oss.port}",
+            *(f"{n}: {v}" for n, v in self.sign(method, path, query, headers).items()),
+        ]
+        return "\r\n".join([*lines, "", ""]).encode()
+
+
+class BucketClient(OssClient):
+    """Sends requests about the objects of one bucket."""
+
+    def __init__(
+        self, oss: OssStandIn | RemoteOss, key: KeyPair, bucket: str = BUCKET
+    ) -> None:
+        super().__init__(oss, key)
+        self.bucket = bucket
+
+    def path(self, key: str = "") -> str:
+        return f"/{self.bucket}/{key}"
+
+    def get(
+        self, key: str = "", query: Query | None = None, /, **headers: str
+    ) -> OssReply:
+        """Get an object, or ask the bucket something; a_b is the header a-b."""
+        return self.request("GET", self.path(key), query, named(headers))
+
+    def head_object(
+        self, key: str, query: Query | None = None, /, **headers: str
+    ) -> OssReply:
+        return self.request("HEAD", self.path(key), query, named(headers))
+
+    def put(
+        self,
+        key: str,
+        body: Content = b"",
+        query: Query | None = None,
+        /,
+        **headers: str,
+    ) -> OssReply:
+        return self.request("PUT", self.path(key), query, named(headers), body)
+
+    def post(
+        self,
+        key: str = "",
+        body: Content = b"",
+        query: Query | None = None,
+        /,
+        **headers: str,
+    ) -> OssReply:
+        return self.request("POST", self.path(key), query, named(headers), body)
+
+    def delete(self, key: str, query: Query | None = None) -> OssReply:
+        return self.request("DELETE", self.path(key), query)
+
+    def append(
+        self, key: str, position: int, body: bytes, /, **headers: str
+    ) -> OssReply:
+        query = {"append": "", "position": str(position)}
+        return self.post(key, body, query, **headers)
+
+    def initiate(self, key: str, **headers: str) -> str:
+        """Begin a multipart upload and return its id."""
+        reply = self.post(key, b"", {"uploads": ""}, **headers)
+        assert reply.status == 200, reply
+        return reply.text("UploadId")
+
+    def put_part(
+        self, key: str, upload_id: str, number: int, body: Content, /, **headers: str
+    ) -> OssReply:
+        query = {"partNumber": str(number), "uploadId": upload_id}
+        return self.put(key, body, query, **headers)
+
+    def complete(
+        self,
+        key: str,
+        upload_id: str,
+        parts: Iterable[tuple[int | str, str]],
+        query: Query | None = None,
+        /,
+        **headers: str,
+    ) -> OssReply:
+        """Complete an upload of *parts*, number and ETag each."""
+        named_upload = {"uploadId": upload_id, **(query or {})}
+        return self.post(key, complete_document(parts), named_upload, **headers)
+
+
+def named(headers: Headers) -> dict[str, str]:
+    """Return *headers* with hyphens in their names."""
+    return {name.replace("_", "-"): value for name, value in headers.items()}
+
+
+def complete_document(parts: Iterable[tuple[int | str, str]]) -> bytes:
+    """Return the body of CompleteMultipartUpload for *parts*, number and ETag each."""
+    items = "".join(
+        f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
+        for number, etag in parts
+    )
+    return f"<CompleteMultipartUpload>{items}</CompleteMultipartUpload>".encode()
+
+
+def read_from(client: socket.socket, method: str = "GET") -> OssReply:
+    """Read the one reply to a request with *method* that was sent to *client*."""
+    with contextlib.closing(http.client.HTTPResponse(client, method=method)) as reply:
+        reply.begin()
+        return OssReply.of(reply)
 
 
 def canonical_request(method: str, path: str, query: Query, headers: Headers) -> str:
