@@ -298,9 +298,10 @@ class OssStandIn:
             access.operation = request.operation(places[0])
         if access.operation == "PostObject":
             return self._post_object(request, places[0], access)
-        signature = read_signature(request.signable, request.received_at, self.region)
+        signature = required(
+            read_signature(request.signable, request.received_at, self.region)
+        )
         caller = self._caller(signature, access)
-        assert signature
         secret = caller.access_key_secret
         place = next((p for p in places if signature.matches(secret, p.resource)), None)
         if place is None:
@@ -331,9 +332,8 @@ class OssStandIn:
         form = read_form(request.headers.get("content-type", ""), request.body)
         place = Place(place.bucket, form.key)
         note_place(access, place)
-        signature = read_form_signature(form, self.region)
+        signature = required(read_form_signature(form, self.region))
         caller = self._caller(signature, access)
-        assert signature
         if not signature.matches(caller.access_key_secret, place.resource):
             raise signature.mismatch(place.resource)
         sizes = check_policy(form, place.bucket, request.received_at)
@@ -349,12 +349,8 @@ class OssStandIn:
         self._meet_failure(access.operation, request.body)
         return post_object(form, bucket, self.url, sizes)
 
-    def _caller(self, signature: Signature | None, access: Access) -> Caller:
+    def _caller(self, signature: Signature, access: Access) -> Caller:
         """Return whose key it is.  Raises OssError unless it may be used."""
-        if signature is None:
-            raise OssError(
-                "AccessDenied", "Anonymous access is forbidden for this operation."
-            )
         access.access_key_id = signature.access_key_id
         try:
             return self.sts.caller(signature.access_key_id, signature.security_token)
@@ -487,6 +483,14 @@ def error_reply(
         in_header = {"x-oss-err": base64.b64encode(reply.body).decode()}
         return Reply(error.status, {**reply.headers, **in_header})
     return Reply(error.status, reply.headers, reply.body)
+
+
+def required(signature: Signature | None) -> Signature:
+    """Return *signature*.  Raises OssError if there is none, as all is private."""
+    if signature is None:
+        message = "Anonymous access is forbidden for this operation."
+        raise OssError("AccessDenied", message)
+    return signature
 
 
 def note_place(access: Access, place: Place) -> None:
