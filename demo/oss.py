@@ -256,14 +256,12 @@ class OssStandIn:
         access = Access(request.method)
         try:
             reply = self._perform(request, access)
-        except OssError as error:
+        except CutOff:
+            raise
+        except Exception as problem:
+            error = as_oss_error(problem)
             access.code = error.code
             reply = error_reply(error, request.method, request.headers, request_id)
-        except OSError as error:  # of the disk: no part of it is the client's fault
-            logger.error("the folder cannot be used: %s", error.strerror or error)
-            access.code = "InternalError"
-            failure = OssError(access.code)
-            reply = error_reply(failure, request.method, request.headers, request_id)
         access.status = reply.status
         milliseconds = (time.monotonic() - started) * 1000
         with self._lock:
@@ -458,6 +456,17 @@ def make_request_id() -> str:
 def printable(text: str) -> str:
     """Return *text* for the log, where no part of it can look like another line."""
     return "".join(c if c.isprintable() else "?" for c in text)
+
+
+def as_oss_error(problem: Exception) -> OssError:
+    """Return *problem* as what the client is told; the log has what it is not."""
+    if isinstance(problem, OssError):
+        return problem
+    if isinstance(problem, OSError):  # of the disk, as those of the client are not
+        logger.error("the folder cannot be used: %s", problem.strerror or problem)
+    else:
+        logger.error("a defect of the stand-in", exc_info=problem)
+    return OssError("InternalError")
 
 
 def error_reply(

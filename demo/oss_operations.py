@@ -20,7 +20,7 @@ from xml.etree import ElementTree
 from demo.oss_error import OssError, not_imitated
 from demo.oss_request import OVERRIDES, Place, Reply, Request, check_place, document
 from demo.oss_request import decode as decode_path
-from demo.oss_signature import SIGNED_SUBRESOURCES, iso_time, read_date
+from demo.oss_signature import iso_time, read_date
 from demo.oss_storage import (
     Bucket,
     Content,
@@ -162,9 +162,8 @@ def get_object(call: Call) -> Reply:
             last = wanted.stop - 1
             headers["Content-Range"] = f"bytes {wanted.start}-{last}/{size}"
             status, start, size = 206, wanted.start, len(wanted)
-        for name, value in call.request.query.items():
-            if name.startswith(OVERRIDES) and name in SIGNED_SUBRESOURCES:
-                headers[name.removeprefix(OVERRIDES).title()] = value
+        for name in OVERRIDES.keys() & call.request.query.keys():
+            headers[OVERRIDES[name]] = call.query(name)
         file.seek(start)
         stack.pop_all()
     return Reply(status, headers, file=file, size=size)

@@ -48,7 +48,14 @@ WITH_COPY_SOURCE = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
 # What else may be in the query, and what the stand-in makes nothing of.
 UNDERSTOOD = {"continuation-token", "security-token"}
-OVERRIDES = "response-"  # of headers, by GetObject
+OVERRIDES = {  # what GetObject may be asked to send instead of a header it keeps
+    "response-cache-control": "Cache-Control",
+    "response-content-disposition": "Content-Disposition",
+    "response-content-encoding": "Content-Encoding",
+    "response-content-language": "Content-Language",
+    "response-content-type": "Content-Type",
+    "response-expires": "Expires",
+}
 NOT_IMITATED_HEADERS = (
     "x-oss-callback",
     "x-oss-server-side-",
@@ -190,7 +197,7 @@ class Request:
             raise not_imitated(f"such a {self.method} of {kind}")
         names, operation = row
         for name in self.query.keys() & (SIGNED_SUBRESOURCES - names - UNDERSTOOD):
-            if operation != "GetObject" or not name.startswith(OVERRIDES):
+            if operation != "GetObject" or name not in OVERRIDES:
                 raise not_imitated(f"{self.method} with ?{name}")
         for name in self.headers:
             if name.startswith(NOT_IMITATED_HEADERS):

@@ -876,7 +876,9 @@ def as_xml(name: str, value: Mapping[str, Any] | Sequence[Any] | str) -> str:
     A list becomes an element for each item, all of that *name*.
     """
     if isinstance(value, str):
-        return f"<{name}>{escape(NO_XML.sub(chr(0xFFFD), value))}</{name}>"
+        # A parser takes a bare CR for LF.
+        text = escape(NO_XML.sub(chr(0xFFFD), value), {"\r": "&#13;"})
+        return f"<{name}>{text}</{name}>"
     if isinstance(value, Sequence):
         return "".join(as_xml(name, item) for item in value)
     return f"<{name}>{''.join(as_xml(k, v) for k, v in value.items())}</{name}>"

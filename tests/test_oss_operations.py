@@ -2417,6 +2417,17 @@ def test_a_body_that_is_refused_is_not_asked_for(
     assert b"\r\nConnection: close\r\n" in received
 
 
+def test_nobody_is_asked_for_a_body_who_does_not_wait_to_be(
+    client: BucketClient,
+) -> None:
+    headers = {"Content-Length": "5", "Connection": "close"}
+    head = client.head("PUT", client.path("cat"), headers=headers)
+
+    received = raw_http.exchange(client.oss.port, head + b"hello")
+
+    assert received.startswith(b"HTTP/1.1 200 OK\r\n")
+
+
 def test_nobody_is_asked_for_an_empty_body(client: BucketClient) -> None:
     headers = EXPECT | {"Content-Length": "0"}
     with raw_http.connect(client.oss.port) as connection:
@@ -2582,3 +2593,29 @@ def test_an_upload_that_the_stand_in_cuts_off_leaves_nothing(
 
     assert data_files(oss, bucket) == []
     assert client.put_part("cat", upload_id, 1, bytes(10_000)).status == 200
+
+
+def test_a_key_with_a_line_end_is_listed_as_it_is(
+    client: BucketClient, bucket: Bucket
+) -> None:
+    bucket.put("a\rb\nc", b"")
+
+    assert client.get().texts("Contents/Key") == ["a\rb\nc"]
+
+
+def test_a_defect_of_the_stand_in_is_an_internal_error_and_not_the_end(
+    client: BucketClient,
+    bucket: Bucket,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    def broken(_: str) -> None:
+        raise AssertionError("a defect")
+
+    bucket.put("cat", b"meow")
+    with monkeypatch.context() as patched:
+        patched.setattr(bucket, "open", broken)
+        assert client.get("cat").outcome == (500, "InternalError")
+
+    assert "a defect" in caplog.text
+    assert client.get("cat").body == b"meow"
