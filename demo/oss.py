@@ -242,7 +242,7 @@ class OssStandIn:
     def fail(self, operation: str, *codes: str) -> None:
         """Answer the next requests for *operation* with these errors, each once.
 
-        An empty code stands for the usual answer, and CUT_OFF ends the connection halfway
+        An empty code stands for the usual answer; CUT_OFF ends the connection halfway
         through the body of the request.
         """
         with self._lock:
