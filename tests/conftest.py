@@ -31,6 +31,11 @@ PROXY_VARIABLES = (
 )
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """Return how many processes run tests: many tests wait more than they work."""
+    return 2 * (os.cpu_count() or 1)
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport() -> Generator[
     None, pytest.TestReport, pytest.TestReport

@@ -18,6 +18,7 @@ from typing import Any, TypeVar
 import pytest
 from conftest import PROXY_VARIABLES, MakeServer
 from selenium import webdriver
+from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
 from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
@@ -77,13 +78,26 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chro
         options.add_argument(option)
     options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
     options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
-    service = Service(find_program("chromedriver"))
     with pytest.MonkeyPatch.context() as monkeypatch:
         for name in PROXY_VARIABLES:
             monkeypatch.delenv(name, raising=False)
-        chrome = webdriver.Chrome(options, service)
+        chrome = start(options)
     yield chrome
     chrome.quit()
+
+
+def start(options: webdriver.ChromeOptions, tries: int = 3) -> webdriver.Chrome:
+    """Return a new browser.
+
+    Selenium finds a port for the driver that is free; before the driver listens there,
+    another test may have been given it.  So one failure is none.
+    """
+    try:
+        return webdriver.Chrome(options, Service(find_program("chromedriver")))
+    except WebDriverException:
+        if tries == 1:
+            raise
+        return start(options, tries - 1)
 
 
 class Clock:
