@@ -10,8 +10,9 @@ sent with the call allows; a session policy never adds anything to a role.
 
 One request passes through the parts below from the last to the first: TokenServer
 accepts it, TokenRequestHandler reads it strictly, LiveConfig says what is
-configured now (the session policy rendered from its template), StsClient calls
-AssumeRole, and one JSON document goes back in one send.
+configured now (the session policy rendered from its template), TokenCache has a token
+for that already or shares one call among all who ask, StsClient calls AssumeRole
+within the quota of STS, and one JSON document goes back in one send.
 
     python sts_server.py 7080
 
@@ -37,7 +38,7 @@ import socketserver
 import sys
 import threading
 import time
-from collections import deque
+from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
@@ -45,6 +46,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import formatdate
 from fnmatch import fnmatchcase
+from functools import cached_property, lru_cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -83,8 +85,16 @@ STS_DEADLINE_SECONDS = 8.0  # the Android SDK waits for ever, and holds a lock m
 STS_CONNECT_SECONDS = 2.0
 STS_READ_SECONDS = 5.0
 STS_RETRY_PAUSE_SECONDS = (0.1, 0.4)  # a random pause between these before the retry
-STS_MAX_CALLS = 128  # at once, those counted that are overdue and wait for STS alone
+STS_MAX_CALLS = 32  # at once, those counted that are overdue and wait for STS alone
+STS_QUOTA = 100  # calls a second of a whole cloud account (STS FAQ)
+STS_CALLS_PER_SECOND = STS_QUOTA * 4 // 5  # of this process, unless configured
 CREDENTIAL_CHAIN_PAUSE_SECONDS = 10.0  # off the cloud each failing search costs 2 s
+
+# Token reuse.
+TOKENS_KEPT = 10_000
+REFRESH_AHEAD_SECONDS = 30  # of the end of the reuse time, or a tenth of it if less
+FAILURE_SECONDS = 0.9  # during which a call that failed is not made again
+STALE_SECONDS = 1.0  # to wait for a new token while the old one would do
 
 # Limits of the HTTP side.
 MAX_CONNECTIONS = 1024
@@ -171,10 +181,17 @@ class StsError(Exception):
         self.detail = detail
         self.is_temporary = is_temporary
 
+    def again(self) -> StsError:
+        """Return the same error, without the frames that it was raised in."""
+        return StsError(
+            self.code, self.message, detail=self.detail, is_temporary=self.is_temporary
+        )
+
 
 # The codes are those of Alibaba Cloud's core SDKs, which the reference servers used.
 UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
 UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
+THROTTLED = ("Throttling.User", "Request was denied due to user flow control.")
 NO_CREDENTIALS = ("SDK.InvalidCredential", "The app server has no credentials.")
 INTERNAL = ("InternalError", "The app server failed.")
 
@@ -353,6 +370,7 @@ class Config:
 
     call: AssumeRoleCall
     token_reuse_seconds: int
+    sts_calls_per_second: int
     description: str  # of what is served, for the operator
     warnings: tuple[str, ...]
 
@@ -399,7 +417,9 @@ class Settings:
             self.note(key, "has a blank or another character that no key has in it")
         return value
 
-    def seconds(self, key: str, default: int, low: int, high: int) -> int:
+    def number(
+        self, key: str, default: int, low: int, high: int, unit: str = ""
+    ) -> int:
         """Return the whole number at *key*; the reference packages write it quoted."""
         self._read.add(key)
         value = self._values.get(key, default)
@@ -407,7 +427,7 @@ class Settings:
             value = int(value)
         if type(value) is int and low <= value <= high:
             return value
-        bound = f"a whole number of seconds from {low} to {high}"
+        bound = f"a whole number {unit}from {low} to {high}"
         self.note(key, f"is {json.dumps(value)[:80]}; it must be {bound}")
         return default
 
@@ -451,17 +471,22 @@ def load_config(path: Path, read: Callable[[Path], bytes]) -> Config:
     role_arn = settings.matching("RoleArn", ROLE_ARN, form)
     if not role_arn:
         settings.note("RoleArn", f"is empty; it must be {form}")
-    duration_seconds = settings.seconds(
+    duration_seconds = settings.number(
         "TokenExpireTime",
         MIN_DURATION_SECONDS,
         MIN_DURATION_SECONDS,
         MAX_DURATION_SECONDS,
+        "of seconds ",
     )
-    token_reuse_seconds = settings.seconds(
+    token_reuse_seconds = settings.number(
         "TokenReuseTime",
         duration_seconds // 3,
         0,
         duration_seconds - SDK_REFRESH_MARGIN_SECONDS,
+        "of seconds ",
+    )
+    sts_calls_per_second = settings.number(
+        "StsCallsPerSecond", STS_CALLS_PER_SECOND, 1, 10_000
     )
     role_session_name = settings.matching(
         "RoleSessionName",
@@ -487,6 +512,7 @@ def load_config(path: Path, read: Callable[[Path], bytes]) -> Config:
             policy=policy,
         ),
         token_reuse_seconds=token_reuse_seconds,
+        sts_calls_per_second=sts_calls_per_second,
         description=f"tokens of {duration_seconds} s, {policy_file or 'no policy'}",
         warnings=tuple(warnings),
     )
@@ -699,6 +725,70 @@ def import_sdk() -> SimpleNamespace:
     )
 
 
+class CallGate:
+    """Lets AssumeRole calls through: STS_MAX_CALLS at once, and evenly.
+
+    The quota is for a second, and STS does not say when its seconds begin: two bursts,
+    one in each, would be one of both for STS.  All times are those of *clock*.
+    """
+
+    def __init__(
+        self,
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._clock = clock
+        self._sleep = sleep
+        self._places = threading.BoundedSemaphore(STS_MAX_CALLS)
+        self._lock = threading.Lock()  # guards the two below
+        self._waiting = 0  # for a place
+        self._next_turn_at = clock()
+
+    def enter(self, deadline: float, calls_per_second: int) -> None:
+        """Return when a call may begin; leave() must follow when it has ended.
+
+        Raises StsError, and at once if that would be after *deadline*.
+        """
+        with self._lock:
+            turn_at = max(self._clock(), self._next_turn_at)
+            if turn_at + self._waiting / calls_per_second > deadline:
+                raise too_many(calls_per_second)
+            self._waiting += 1
+        try:
+            has_place = self._places.acquire(timeout=max(0.0, deadline - self._clock()))
+        finally:
+            with self._lock:
+                self._waiting -= 1
+        if not has_place:
+            detail = f"{STS_MAX_CALLS} calls are under way"
+            raise StsError(*UNREACHABLE, detail=detail, is_temporary=True)
+        try:
+            self.wait_for_turn(deadline, calls_per_second)
+        except StsError:
+            self.leave()
+            raise
+
+    def wait_for_turn(self, deadline: float, calls_per_second: int) -> None:
+        """Return when another request may be sent.  Raises StsError."""
+        with self._lock:
+            now = self._clock()
+            turn_at = max(now, self._next_turn_at)
+            if turn_at > deadline:
+                raise too_many(calls_per_second)
+            self._next_turn_at = turn_at + 1 / calls_per_second
+        self._sleep(turn_at - now)
+
+    def leave(self) -> None:
+        """Make room for another call."""
+        self._places.release()
+
+
+def too_many(calls_per_second: int) -> StsError:
+    """Return the error for a call whose turn would come too late."""
+    detail = f"StsCallsPerSecond is {calls_per_second}, and more are waiting"
+    return StsError(*THROTTLED, detail=detail, is_temporary=True)
+
+
 class StsClient:
     """AssumeRole, with one retry, within STS_DEADLINE_SECONDS whatever STS does.
 
@@ -709,35 +799,42 @@ class StsClient:
     def __init__(self, clock: Callable[[], float] = time.time) -> None:
         self._api = import_sdk()
         self._clock = clock
-        self._places = threading.BoundedSemaphore(STS_MAX_CALLS)
+        self._gate = CallGate()
         self._lock = threading.Lock()  # guards the two below
         self._sdk_key: tuple[str, str, str, str] | None = None
         self._sdk: Any = None  # the shared SDK client, for the endpoint and pair above
 
-    def assume_role(self, call: AssumeRoleCall) -> Credentials:
+    def assume_role(
+        self, call: AssumeRoleCall, calls_per_second: int = STS_CALLS_PER_SECOND
+    ) -> Credentials:
         """Return new credentials.  Raises StsError."""
         deadline = time.monotonic() + STS_DEADLINE_SECONDS
-        if not self._places.acquire(timeout=STS_DEADLINE_SECONDS):
-            raise StsError(*UNREACHABLE, detail=f"{STS_MAX_CALLS} calls are under way")
+        self._gate.enter(deadline, calls_per_second)
         outcome: Future[Credentials] = Future()
         # A thread of its own: the SDK's timeouts start anew with each byte received, so
         # the only way out of a call whose answer drips is to leave it to itself.
         settle = threading.Thread(
-            target=self._settle, args=(outcome, call, deadline), daemon=True
+            target=self._settle,
+            args=(outcome, call, deadline, calls_per_second),
+            daemon=True,
         )
         try:
             settle.start()
         except RuntimeError:  # the system has no thread for us
-            self._places.release()
+            self._gate.leave()
             raise
         try:
             return outcome.result(timeout=max(0.0, deadline - time.monotonic()))
         except FutureTimeoutError:
             detail = f"no answer within {STS_DEADLINE_SECONDS:g} s"
-            raise StsError(*UNREACHABLE, detail=detail) from None
+            raise StsError(*UNREACHABLE, detail=detail, is_temporary=True) from None
 
     def _settle(
-        self, outcome: Future[Credentials], call: AssumeRoleCall, deadline: float
+        self,
+        outcome: Future[Credentials],
+        call: AssumeRoleCall,
+        deadline: float,
+        calls_per_second: int,
     ) -> None:
         """Settle *outcome* whatever happens, so that its caller does not hang."""
         try:
@@ -749,11 +846,12 @@ class StsClient:
                 if not error.is_temporary or left < STS_RETRY_PAUSE_SECONDS[1]:
                     raise
                 time.sleep(pause)
+                self._gate.wait_for_turn(deadline, calls_per_second)
                 outcome.set_result(self._attempt(call, deadline))
         except BaseException as error:
             outcome.set_exception(error)
         finally:
-            self._places.release()
+            self._gate.leave()
 
     def _attempt(self, call: AssumeRoleCall, deadline: float) -> Credentials:
         """Call AssumeRole once.  Raises StsError."""
@@ -866,15 +964,20 @@ def refusal(error: Any) -> StsError:
     )
 
 
+def instant(expiration: str) -> float:
+    """Return the unix seconds of a time in the API's form.  Raises ValueError."""
+    if not EXPIRATION.fullmatch(expiration):
+        raise ValueError("is no time")
+    moment = datetime.strptime(expiration, TIME_FORMAT)
+    return moment.replace(tzinfo=timezone.utc).timestamp()
+
+
 def is_later(expiration: str, now: float) -> bool:
     """Return whether *expiration* is a time, in the API's form, after *now*."""
-    if not EXPIRATION.fullmatch(expiration):
-        return False
     try:
-        instant = datetime.strptime(expiration, TIME_FORMAT)
-    except ValueError:  # the 31st of a short month
+        return instant(expiration) > now
+    except ValueError:
         return False
-    return instant.replace(tzinfo=timezone.utc).timestamp() > now
 
 
 class DefaultCredentials:
@@ -930,6 +1033,190 @@ class DefaultCredentials:
         )
 
 
+# --- Token reuse ----------------------------------------------------------------
+
+
+Document = dict[str, "str | int"]
+
+
+def encode(document: Document) -> bytes:
+    """Return *document* as compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def credential_fields(credentials: Credentials) -> Document:
+    """Return the four fields that every client reads, named as in the API."""
+    return {
+        "AccessKeyId": credentials.access_key_id,
+        "AccessKeySecret": credentials.access_key_secret,
+        "SecurityToken": credentials.security_token,
+        "Expiration": credentials.expiration,
+    }
+
+
+class Token:
+    """Credentials with the documents that they are sent in, each encoded once."""
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.credentials = credentials
+
+    @cached_property
+    def document(self) -> bytes:
+        """What the reference servers send for a token."""
+        return encode({"StatusCode": 200, **credential_fields(self.credentials)})
+
+    @cached_property
+    def uri_document(self) -> bytes:
+        """What the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
+        fields = credential_fields(self.credentials)
+        last_updated = self.credentials.last_updated
+        return encode({"Code": "Success", **fields, "LastUpdated": last_updated})
+
+
+@dataclass
+class Entry:
+    """What is known of one AssumeRoleCall."""
+
+    token: Token | None = None
+    fetched_at: tuple[float, float] = (0.0, 0.0)  # by the wall clock, and the monotonic
+    expires_at: float = 0.0  # unix seconds
+    flight: Future[Token] | None = None  # the AssumeRole under way
+    error: StsError | None = None  # of the last flight
+    retry_at: float = -float("inf")  # monotonic
+
+
+class TokenCache:
+    """Tokens by AssumeRoleCall, each fetched by one thread at a time.
+
+    A token is fresh until it is as old as its reuse time; shortly before, a flight
+    starts in the background, so that nobody has to wait for the next.  Callers that
+    find none fresh share one flight.  While STS cannot be reached, or throttles, they
+    get the old token as long as it is valid for more than SDK_REFRESH_MARGIN_SECONDS,
+    below which the mobile SDKs would come back at once for another.
+
+    Wall-clock time says how old and how valid a token is, as it goes on while the
+    machine sleeps; so does the monotonic clock, which is never set back.  The one that
+    leaves less is believed.  TOKENS_KEPT are kept: the longest unused makes room.
+    """
+
+    def __init__(
+        self,
+        assume_role: Callable[[AssumeRoleCall, int], Credentials],
+        clock: Callable[[], float] = time.time,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._assume_role = assume_role
+        self._clock = clock
+        self._monotonic = monotonic
+        self._lock = threading.Lock()  # guards all below, not held during a call
+        self._entries: OrderedDict[AssumeRoleCall, Entry] = OrderedDict()
+        self._is_failing = False  # so that the log says once when it begins and ends
+
+    def get(
+        self, call: AssumeRoleCall, reuse_seconds: int, calls_per_second: int
+    ) -> Token:
+        """Return a token for *call*, fetched with others of *calls_per_second*.
+
+        With a reuse time of 0 each is a new one.  Raises StsError.
+        """
+        if not reuse_seconds:
+            return Token(self._assume_role(call, calls_per_second))
+        ahead = min(REFRESH_AHEAD_SECONDS, reuse_seconds / 10)
+        with self._lock:
+            entry = self._entry(call)
+            now = self._clock()
+            wall_clock, monotonic = entry.fetched_at
+            age = max(now - wall_clock, self._monotonic() - monotonic)
+            left = min(entry.expires_at - now, call.duration_seconds - age)
+            old = entry.token if left > SDK_REFRESH_MARGIN_SECONDS else None
+            if old and age < reuse_seconds - ahead:
+                return old
+            error, flight, led = entry.error, entry.flight, None
+            if flight is None and self._monotonic() >= entry.retry_at:
+                led = flight = entry.flight = Future()
+        lead = partial(self._lead, call, calls_per_second, entry)
+        is_fresh = age < reuse_seconds
+        if old and (is_fresh or (error and error.is_temporary)):
+            if led:
+                in_background(partial(lead, led))
+            return old
+        if flight is None:
+            assert error
+            raise error.again()  # the kept one would keep the frames of its callers
+        if led and old:
+            in_background(partial(lead, led))
+        elif led:
+            lead(led)
+        try:
+            return flight.result(STALE_SECONDS if old else None)
+        except FutureTimeoutError:
+            if old:
+                return old
+            raise
+        except StsError as failure:
+            if old and failure.is_temporary:
+                return old
+            raise
+
+    def _entry(self, call: AssumeRoleCall) -> Entry:
+        """Return the entry of *call*, which is now the last that was used."""
+        entry = self._entries.get(call)
+        if entry is None:
+            entry = self._entries[call] = Entry()
+            if len(self._entries) > TOKENS_KEPT:
+                self._entries.popitem(last=False)
+        else:
+            self._entries.move_to_end(call)
+        return entry
+
+    def _lead(
+        self,
+        call: AssumeRoleCall,
+        calls_per_second: int,
+        entry: Entry,
+        flight: Future[Token],
+    ) -> None:
+        """Call STS and settle *flight* whatever happens, so that no waiter hangs."""
+        fetched_at = self._clock(), self._monotonic()
+        try:
+            credentials = self._assume_role(call, calls_per_second)
+            expires_at = instant(credentials.expiration)
+        except BaseException as error:
+            if not isinstance(error, StsError):
+                logger.exception("failed to fetch a token")
+                error = StsError(*INTERNAL, detail="see above")
+            with self._lock:
+                entry.flight, entry.error = None, error.again()
+                entry.retry_at = self._monotonic() + FAILURE_SECONDS
+                is_news, self._is_failing = not self._is_failing, True
+            if is_news:
+                logger.warning(
+                    "STS gives no token: %s (%s); those that it gave before are handed "
+                    "out while they last, if this is temporary",
+                    error.code,
+                    error.detail,
+                )
+            flight.set_exception(error)
+        else:
+            token = Token(credentials)
+            with self._lock:
+                entry.token, entry.fetched_at = token, fetched_at
+                entry.expires_at = expires_at
+                entry.flight = entry.error = None
+                is_news, self._is_failing = self._is_failing, False
+            if is_news:
+                logger.warning("STS gives tokens again")
+            flight.set_result(token)
+
+
+def in_background(work: Callable[[], None]) -> None:
+    """Do *work* in a thread of its own; if the system has none, at once."""
+    try:
+        threading.Thread(target=work, daemon=True).start()
+    except RuntimeError:
+        work()
+
+
 # --- HTTP server and handler ----------------------------------------------------
 
 REQUEST_LINE = re.compile(
@@ -948,24 +1235,12 @@ ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
 JSON_TYPE = "application/json; charset=utf-8"
 JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
 
-Document = dict[str, "str | int"]
-
 
 def printable(text: str) -> str:
     """Return *text* with all but printable ASCII escaped, for the log."""
     if text.isascii() and text.isprintable():
         return text
     return text.encode("unicode_escape").decode("ascii")
-
-
-def encode(document: Document) -> bytes:
-    """Return *document* as compact JSON."""
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-
-def token_document(credentials: Credentials) -> Document:
-    """Return what the reference servers send for a token."""
-    return {"StatusCode": 200, **credential_fields(credentials)}
 
 
 def error_document(status: int, code: str, message: str) -> Document:
@@ -978,25 +1253,9 @@ def token_error(error: StsError) -> Document:
     return error_document(500, error.code, error.message)
 
 
-def uri_document(credentials: Credentials) -> Document:
-    """Return what the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
-    fields = credential_fields(credentials)
-    return {"Code": "Success", **fields, "LastUpdated": credentials.last_updated}
-
-
 def uri_error(error: StsError) -> Document:
-    """Return the same for an error: any Code but Success."""
+    """Return what the SDKs expect of one: any Code but Success."""
     return {"Code": error.code, "Message": error.message}
-
-
-def credential_fields(credentials: Credentials) -> Document:
-    """Return the four fields that every client reads, named as in the API."""
-    return {
-        "AccessKeyId": credentials.access_key_id,
-        "AccessKeySecret": credentials.access_key_secret,
-        "SecurityToken": credentials.security_token,
-        "Expiration": credentials.expiration,
-    }
 
 
 class Stopped(Exception):
@@ -1016,18 +1275,18 @@ class TokenServer(ThreadingHTTPServer):
     allow_reuse_port = False
 
     def __init__(
-        self, bind: str | None, port: int, config: LiveConfig, sts: StsClient
+        self, bind: str | None, port: int, config: LiveConfig, tokens: TokenCache
     ) -> None:
         """Listen on *port* of the address *bind*, by default of every address.
 
         Raises OSError.
         """
         self.config = config
-        self.sts = sts
+        self.tokens = tokens
         self.is_stopping = False
         self._lock = threading.Condition()  # guards the two below
         self._open: set[socket.socket] = set()
-        self._idle: set[socket.socket] = set()  # those that wait for a request
+        self._handlers: set[TokenRequestHandler] = set()
         self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
         self._quiet_until = -float("inf")
         self._dual_stack = bind is None and socket.has_dualstack_ipv6()
@@ -1109,17 +1368,15 @@ class TokenServer(ThreadingHTTPServer):
         if not isinstance(sys.exc_info()[1], OSError):
             logger.exception("failed on a connection from %s", client_address[0])
 
-    def begin_idle(self, connection: socket.socket) -> bool:
-        """Note that *connection* waits for a request; False if none is wanted."""
+    def begin(self, handler: TokenRequestHandler) -> None:
+        """Note that *handler* serves a connection."""
         with self._lock:
-            if not self.is_stopping:
-                self._idle.add(connection)
-            return not self.is_stopping
+            self._handlers.add(handler)
 
-    def end_idle(self, connection: socket.socket) -> None:
-        """Note that *connection* waits no longer."""
+    def end(self, handler: TokenRequestHandler) -> None:
+        """Note that *handler* has served it."""
         with self._lock:
-            self._idle.discard(connection)
+            self._handlers.discard(handler)
 
     def keeps_alive(self) -> bool:
         """Return whether a connection may stay open for another request."""
@@ -1132,9 +1389,10 @@ class TokenServer(ThreadingHTTPServer):
         for _, request in self._refused:
             request.close()
         with self._lock:
-            for connection in self._idle:
-                with contextlib.suppress(OSError):
-                    connection.shutdown(socket.SHUT_RD)  # wakes its thread
+            for handler in self._handlers:
+                if handler.is_idle:
+                    with contextlib.suppress(OSError):
+                        handler.connection.shutdown(socket.SHUT_RD)  # wakes its thread
             self._lock.wait_for(lambda: not self._open, seconds)
 
 
@@ -1155,7 +1413,9 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         self.client = printable(self.client_address[0].removeprefix("::ffff:"))
         self.received = b""  # and not yet read as a request
         self.is_first = True
+        self.is_idle = False
         self.has_refused = False
+        self.server.begin(self)
 
     def finish(self) -> None:
         """Let a client that still sends read the reply before the connection ends.
@@ -1163,6 +1423,7 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         Closing a socket with unread data resets the connection, and the reset may
         overtake the reply.
         """
+        self.server.end(self)
         if not self.has_refused and not self.received:
             return
         deadline = time.monotonic() + LINGER_SECONDS
@@ -1249,14 +1510,14 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
 
     def receive_idle(self, deadline: float) -> bytes:
         """Return what a client sends that has no request under way, b"" for nothing."""
-        if not self.server.begin_idle(self.connection):
-            return b""
+        self.is_idle = True
         try:
-            return self.receive(deadline)
+            # A server that stops says so first, and then wakes those that are idle.
+            return b"" if self.server.is_stopping else self.receive(deadline)
         except TimeoutError:
             return b""
         finally:
-            self.server.end_idle(self.connection)
+            self.is_idle = False
 
     def check_part(self, checked: int) -> int:
         """Refuse a part of a head that no more bytes can make right.
@@ -1331,10 +1592,8 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
             raise RequestError("ExpectationFailed")
         self.body_length = int(length)
         self.is_asked_to_continue = "expect" in fields and not is_old
-        options = {
-            option.strip(" \t").lower()
-            for option in fields.get("connection", "").split(",")
-        }
+        connection = fields.get("connection", "").lower().split(",")
+        options = [option.strip(" \t") for option in connection]
         self.close_connection = (
             "close" in options
             or (is_old and "keep-alive" not in options)
@@ -1347,6 +1606,8 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
 
         Raises RequestError for one that is too large or too slow.
         """
+        if not self.body_length:
+            return
         if self.body_length > MAX_BODY_BYTES:
             raise RequestError("BodyTooLarge")
         deadline = time.monotonic() + BODY_SECONDS
@@ -1364,12 +1625,8 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
             self.send_document(HTTPStatus.OK, {"Status": "OK"})
         elif self.path == "/favicon.ico":
             raise RequestError("NotFound")
-        elif self.path == "/credentials":
-            self.send_credentials(uri_document, uri_error, HTTPStatus.BAD_GATEWAY)
         else:
-            # An error of STS has HTTP 200: the Android SDK reads no other body.
-            callback = self.callback()
-            self.send_credentials(token_document, token_error, HTTPStatus.OK, callback)
+            self.send_credentials()
 
     do_POST = do_GET
     do_HEAD = do_GET
@@ -1395,47 +1652,56 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
             raise RequestError("InvalidCallback")
         return names[0] if names else ""
 
-    def send_credentials(
-        self,
-        as_success: Callable[[Credentials], Document],
-        as_error: Callable[[StsError], Document],
-        error_status: HTTPStatus,
-        callback: str = "",
-    ) -> None:
-        """Call AssumeRole and send what came of it."""
+    def send_credentials(self) -> None:
+        """Send a token, or why there is none, in the form that the path asks for."""
+        is_uri = self.path == "/credentials"
+        callback = "" if is_uri else self.callback()
         if self.command == "HEAD":  # no AssumeRole, so its length is not known
             content_type = JAVASCRIPT_TYPE if callback else JSON_TYPE
             self.log_reply(HTTPStatus.OK)
             self.send_reply(HTTPStatus.OK, f"Content-Type: {content_type}\r\n")
             return
-        call = self.server.config.current().call
+        config = self.server.config.current()
+        call = config.call
+        status, detail = HTTPStatus.OK, ""
         try:
-            credentials = self.server.sts.assume_role(call)
+            token = self.server.tokens.get(
+                call, config.token_reuse_seconds, config.sts_calls_per_second
+            )
+            body = token.uri_document if is_uri else token.document
+            outcome = token.credentials.access_key_id
         except Exception as error:
             if not isinstance(error, StsError):
                 logger.exception("failed on a request from %s", self.client)
                 error = StsError(*INTERNAL, detail="see above")
-            outcome = f"{error.code} {call.role_session_name}"
-            self.send_document(
-                error_status, as_error(error), outcome, f" ({error.detail})", callback
-            )
-        else:
-            outcome = f"{credentials.access_key_id} {call.role_session_name}"
-            self.send_document(
-                HTTPStatus.OK, as_success(credentials), outcome, callback=callback
-            )
+            if is_uri:
+                status = HTTPStatus.BAD_GATEWAY
+            # Else the status is 200: the Android SDK reads no other body.
+            body = encode(uri_error(error) if is_uri else token_error(error))
+            outcome, detail = error.code, f" ({error.detail})"
+        outcome = f"{outcome} {call.role_session_name}"
+        self.send_body(status, body, outcome, detail, callback)
 
     def send_document(
         self,
         status: HTTPStatus,
         document: Document,
         outcome: str = "- -",
+        fields: str = "",
+    ) -> None:
+        """Log and send a reply with *document*."""
+        self.send_body(status, encode(document), outcome, fields=fields)
+
+    def send_body(
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        outcome: str,
         detail: str = "",
         callback: str = "",
         fields: str = "",
     ) -> None:
-        """Log and send a reply with *document*."""
-        body = encode(document)
+        """Log and send a reply with *body*, a JSON document."""
         content_type = JSON_TYPE
         if callback:
             body = b"%s( %s )" % (callback.encode("ascii"), body)
@@ -1469,6 +1735,12 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         )
 
 
+@lru_cache(maxsize=2)  # a second has many replies
+def http_date(seconds: int) -> str:
+    """Return unix *seconds* as HTTP has it."""
+    return formatdate(seconds, usegmt=True)
+
+
 def content_fields(content_type: str, body: bytes) -> str:
     """Return the header lines that describe *body*."""
     return f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
@@ -1479,7 +1751,7 @@ def reply_head(status: HTTPStatus, fields: str, is_last: bool) -> bytes:
     return (
         f"HTTP/1.1 {status.value} {status.phrase}\r\n"
         "Server: sts-server\r\n"
-        f"Date: {formatdate(usegmt=True)}\r\n"
+        f"Date: {http_date(int(time.time()))}\r\n"
         f"{fields}"
         "Cache-Control: no-store\r\n"
         "X-Content-Type-Options: nosniff\r\n"
@@ -1507,7 +1779,8 @@ def main(argv: list[str] | None = None) -> int:
         return print_token(config, sts)
     raise_file_limit()
     try:
-        server = TokenServer(options.bind, options.port, config, sts)
+        tokens = TokenCache(sts.assume_role)
+        server = TokenServer(options.bind, options.port, config, tokens)
     except (OSError, UnicodeError) as error:  # the latter for what is no host name
         place = f"{options.bind or 'all addresses'} port {options.port}"
         reason = getattr(error, "strerror", None) or error
@@ -1558,25 +1831,40 @@ def port_number(text: str) -> int:
 def log_to_stderr() -> None:
     """Send our log to stderr, and that of other packages nowhere."""
     handler = logging.StreamHandler()
-    handler.setFormatter(
-        logging.Formatter("%(asctime)s %(message)s", datefmt="%Y-%m-%dT%H:%M:%S%z")
-    )
+    handler.setFormatter(LogFormatter("%(asctime)s %(message)s"))
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
+    # What no line shows need not be found out ("Optimization", Logging HOWTO).
+    logging._srcfile = ""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class LogFormatter(logging.Formatter):
+    """Lines that begin with local time and its offset."""
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the second of *record*."""
+        return log_time(int(record.created))
+
+
+@lru_cache(maxsize=2)  # a second has many lines
+def log_time(seconds: int) -> str:
+    """Return unix *seconds* as the log has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
 def print_token(config: LiveConfig, sts: StsClient) -> int:
     """Print one token document; return 0, or 1 when it is an error."""
     try:
-        document = token_document(sts.assume_role(config.current().call))
+        document = Token(sts.assume_role(config.current().call)).document
         status = 0
     except StsError as error:
         logger.error("%s (%s)", error.code, error.detail)
-        document = token_error(error)
+        document = encode(token_error(error))
         status = 1
-    print(encode(document).decode("ascii"))
+    print(document.decode("ascii"))
     return status
 
 

@@ -84,10 +84,10 @@ def start(
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     config = write_config(folder, sts.url, options.bucket, options.prefix)
-    sts_client = sts_server.StsClient()
+    tokens = sts_server.TokenCache(sts_server.StsClient().assume_role)
     with port_of("--port", options.port):
         server = sts_server.TokenServer(
-            "127.0.0.1", options.port, sts_server.LiveConfig(config), sts_client
+            "127.0.0.1", options.port, sts_server.LiveConfig(config), tokens
         )
     token_url = f"http://127.0.0.1:{server.server_port}/"
 

@@ -678,6 +678,12 @@ class StsStandIn:
         with self._changed:
             return list(self._requests)
 
+    @property
+    def received(self) -> int:
+        """How many requests came since clear(), forgotten ones too."""
+        with self._changed:
+            return self._received
+
     def clear(self) -> None:
         """Forget the requests received so far."""
         with self._changed:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sts_server import LiveConfig, StsClient, TokenServer
+from sts_server import LiveConfig, StsClient, TokenCache, TokenServer
 
 ACCESS_KEY_ID = "LTAItestAccessKeyId"
 ACCESS_KEY_SECRET = "testAccessKeySecret+/="
@@ -28,6 +28,8 @@ def settings(**changes: Any) -> dict[str, Any]:
         "PolicyFile": str(POLICY_DIRECTORY / "bucket_write_policy.txt"),
         "BucketName": "my-bucket",
         "ObjectPrefix": "photos/",
+        "TokenReuseTime": 0,  # so that a test sees STS behind each request,
+        "StsCallsPerSecond": 10_000,  # at once
     } | changes
     return {name: value for name, value in values.items() if value is not None}
 
@@ -58,13 +60,18 @@ class RunningServer:
     """A token server that serves in a thread of its own."""
 
     def __init__(self, config: LiveConfig, client: StsClient) -> None:
-        self.server = TokenServer("127.0.0.1", 0, config, client)
+        tokens = TokenCache(client.assume_role)
+        self.server = TokenServer("127.0.0.1", 0, config, tokens)
         self.port: int = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
             target=self.server.serve_forever, kwargs={"poll_interval": 0.01}
         )
         self._thread.start()
+
+    def ask(self, client: StsClient) -> None:
+        """Have the server ask STS through another *client*."""
+        self.server.tokens = TokenCache(client.assume_role)
 
     def close(self) -> None:
         """Stop serving; the connections that are open end with it."""

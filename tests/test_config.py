@@ -43,11 +43,14 @@ def test_settings_reach_the_assume_role_call(tmp_path: Path) -> None:
 
 
 def test_defaults_are_those_of_the_reference_servers(tmp_path: Path) -> None:
-    config = load(tmp_path, TokenExpireTime=None)
+    config = load(
+        tmp_path, TokenExpireTime=None, TokenReuseTime=None, StsCallsPerSecond=None
+    )
 
     assert config.call.duration_seconds == 900
     assert config.call.role_session_name == "client_name"
     assert config.token_reuse_seconds == 300
+    assert config.sts_calls_per_second == 80
     assert config.warnings == ()
 
 
@@ -119,6 +122,16 @@ def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -
             {"TokenReuseTime": 601},
             "TokenReuseTime is 601; it must be a whole number of seconds from 0 to 600",
             id="reuse beyond what the mobile SDKs accept",
+        ),
+        pytest.param(
+            {"StsCallsPerSecond": 0},
+            "StsCallsPerSecond is 0; it must be a whole number from 1 to 10000",
+            id="no calls at all",
+        ),
+        pytest.param(
+            {"StsCallsPerSecond": "10001"},
+            "StsCallsPerSecond is 10001; it must be a whole number from 1 to 10000",
+            id="more calls than one process can make",
         ),
         pytest.param(
             {"RoleSessionName": "a"},

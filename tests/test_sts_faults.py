@@ -410,7 +410,7 @@ def test_calls_left_to_themselves_are_bounded(
 ) -> None:
     monkeypatch.setattr(sts_server, "STS_MAX_CALLS", 2)
     monkeypatch.setattr(sts_server, "STS_DEADLINE_SECONDS", 0.3)
-    server.server.sts = StsClient()
+    server.ask(StsClient())
     sts.always(Drip(0.003))  # a whole answer takes some seconds
     for _ in range(2):
         assert_error(server, caplog, *UNREACHABLE)
@@ -450,7 +450,7 @@ def test_a_defect_of_ours_is_logged_and_not_shown(
     def broken(*_: object) -> NoReturn:
         raise AssertionError("a detail")
 
-    monkeypatch.setattr(server.server.sts, "assume_role", broken)
+    monkeypatch.setattr(server.server.tokens, "get", broken)
 
     reply = server.request("/")
 
@@ -529,8 +529,9 @@ def test_without_any_credentials_the_log_says_what_was_looked_for(
     make_server: MakeServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_server(AccessKeyID="", AccessKeySecret="")
-    server.server.sts = StsClient()
-    server.server.sts._api.CredentialChain = Chain()
+    client = StsClient()
+    client._api.CredentialChain = Chain()
+    server.ask(client)
 
     line = assert_error(server, caplog, *NO_CREDENTIALS)
 
@@ -545,13 +546,14 @@ def test_credentials_of_the_chain_sign_the_call(
     from alibabacloud_credentials.models import Config
 
     server = make_server(AccessKeyID="", AccessKeySecret="")
-    server.server.sts = StsClient()
-    server.server.sts._api.CredentialChain = lambda: Client(
+    client = StsClient()
+    client._api.CredentialChain = lambda: Client(
         Config(
             type="access_key",
             access_key_id=ACCESS_KEY_ID,
             access_key_secret=ACCESS_KEY_SECRET,
         )
     )
+    server.ask(client)
 
     assert server.request("/").json["StatusCode"] == 200

@@ -116,7 +116,7 @@ def test_credentials_document_byte_for_byte(
 ) -> None:
     sts.always(STS_ANSWER)
     server = make_server()
-    server.server.sts = StsClient(clock=lambda: 1513064949.9)  # 2017-12-12T07:49:09Z
+    server.ask(StsClient(clock=lambda: 1513064949.9))  # 2017-12-12T07:49:09Z
 
     assert raw(server, get("/credentials")) == (
         b"HTTP/1.1 200 OK\r\n"
