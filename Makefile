@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PORT ?= 7080
 
-.PHONY: demo test run check
+.PHONY: demo test run check bench
 
 demo: .venv/demo
 	.venv/bin/python -m demo $(ARGS)
@@ -13,6 +13,9 @@ run: .venv/run
 
 test: .venv/test $(if $(shell command -v npm),demo/node_modules)
 	.venv/bin/python -m pytest
+
+bench: .venv/bench benchmarks/node_modules
+	.venv/bin/python -m benchmarks
 
 check: .venv/dev
 	.venv/bin/ruff check
@@ -25,12 +28,13 @@ check: .venv/dev
 .venv/run: EXTRA =
 .venv/demo: EXTRA = [demo]
 .venv/test: EXTRA = [test]
+.venv/bench: EXTRA = [bench]
 .venv/dev: EXTRA = [dev]
 
-.venv/run .venv/demo .venv/test .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
+.venv/run .venv/demo .venv/test .venv/bench .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
 	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
 	touch $@
 
-demo/node_modules: demo/package.json
-	npm install --silent --no-package-lock --prefix demo
+%/node_modules: %/package.json
+	npm install --silent --no-package-lock --prefix $*
 	touch $@

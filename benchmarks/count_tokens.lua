@@ -1,0 +1,31 @@
+-- For wrk: count the replies, and those that are tokens.
+
+local threads = {}
+
+function setup(thread)
+  table.insert(threads, thread)
+end
+
+function init()
+  replies, tokens = 0, 0
+end
+
+function response(_, _, body)
+  replies = replies + 1
+  if body:find('"StatusCode":200', 1, true) then
+    tokens = tokens + 1
+  end
+end
+
+function done(summary, latency)
+  local all, good = 0, 0
+  for _, thread in ipairs(threads) do
+    all, good = all + thread:get("replies"), good + thread:get("tokens")
+  end
+  local errors = summary.errors
+  io.write(string.format(
+    'RESULT {"replies": %d, "tokens": %d, "seconds": %f, "p50_ms": %f, "p99_ms": %f, "errors": %d}\n',
+    all, good, summary.duration / 1e6, latency:percentile(50) / 1e3, latency:percentile(99) / 1e3,
+    errors.connect + errors.read + errors.write + errors.status + errors.timeout
+  ))
+end
