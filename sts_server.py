@@ -1124,15 +1124,18 @@ class TokenCache:
         ahead = min(REFRESH_AHEAD_SECONDS, reuse_seconds / 10)
         with self._lock:
             entry = self._entry(call)
-            now = self._clock()
-            wall_clock, monotonic = entry.fetched_at
-            age = max(now - wall_clock, self._monotonic() - monotonic)
-            left = min(entry.expires_at - now, call.duration_seconds - age)
+            now, monotonic = self._clock(), self._monotonic()
+            wall_clock_age, monotonic_age = (
+                now - entry.fetched_at[0],
+                monotonic - entry.fetched_at[1],
+            )
+            age = max(wall_clock_age, monotonic_age)
+            left = min(entry.expires_at - now, call.duration_seconds - monotonic_age)
             old = entry.token if left > SDK_REFRESH_MARGIN_SECONDS else None
             if old and age < reuse_seconds - ahead:
                 return old
             error, flight, led = entry.error, entry.flight, None
-            if flight is None and self._monotonic() >= entry.retry_at:
+            if flight is None and monotonic >= entry.retry_at:
                 led = flight = entry.flight = Future()
         lead = partial(self._lead, call, calls_per_second, entry)
         is_fresh = age < reuse_seconds
