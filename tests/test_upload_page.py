@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import pytest
-from conftest import PROXY_VARIABLES, MakeServer
+from conftest import PROXY_VARIABLES, Clock, MakeServer
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver import ActionChains
@@ -24,7 +24,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from support import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, RunningServer, request
+from support import RunningServer, request
 
 import demo.page
 from demo.oss import CUT_OFF, CorsRule, OssStandIn
@@ -98,29 +98,6 @@ def start(options: webdriver.ChromeOptions, tries: int = 3) -> webdriver.Chrome:
         if tries == 1:
             raise
         return start(options, tries - 1)
-
-
-class Clock:
-    """The time of STS and OSS, so many seconds ahead of that of the browser."""
-
-    ahead = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.ahead
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return Clock()
-
-
-@pytest.fixture
-def sts(clock: Clock) -> Iterator[StsStandIn]:
-    """An STS stand-in whose clock may be moved."""
-    with StsStandIn(clock=clock) as stand_in:
-        stand_in.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
-        stand_in.add_role(ROLE_ARN)
-        yield stand_in
 
 
 @pytest.fixture
@@ -701,10 +678,10 @@ def test_one_token_serves_many_requests(visit: Visit, sts: StsStandIn) -> None:
 def test_a_token_that_expired_is_renewed_unnoticed_between_uploads(
     visit: Visit, clock: Clock, sts: StsStandIn, oss: OssStandIn, bucket: Bucket
 ) -> None:
-    clock.ahead = -500  # so the token is good for 400 s by the browser's clock
+    clock.offset_seconds = -500  # so the token is good for 400 s by the browser's clock
     visit.open()
     visit.expects_complaints = True
-    clock.ahead = 401
+    clock.offset_seconds = 401
 
     visit.choose({"a.txt": b"a"})
 
@@ -717,14 +694,14 @@ def test_a_token_that_expired_is_renewed_unnoticed_between_uploads(
 def test_a_token_that_expires_is_renewed_unnoticed_in_the_middle_of_an_upload(
     visit: Visit, clock: Clock, sts: StsStandIn, oss: OssStandIn, bucket: Bucket
 ) -> None:
-    clock.ahead = -500
+    clock.offset_seconds = -500
     visit.open()
     visit.expects_complaints = True
     visit.speed(SLOW)
     visit.choose({"large 大.bin": LARGE})
     wait_for(lambda: operations(oss)["UploadPart", ""] > 0, True)
 
-    clock.ahead = 401
+    clock.offset_seconds = 401
     wait_for(lambda: operations(oss)["UploadPart", "SecurityTokenExpired"] > 0, True)
     visit.speed(-1)
 
@@ -778,12 +755,12 @@ def test_a_token_that_is_refused_late_does_not_cost_another(
 
 
 def test_a_token_is_renewed_before_it_expires(visit: Visit, clock: Clock) -> None:
-    clock.ahead = -650  # so the token is good for 250 s by the browser's clock
+    clock.offset_seconds = -650  # so the token is good for 250 s by the browser's clock
     visit.open()
     first = visit.text("#token-id")
     assert visit.find("#token").get_attribute("data-state") == "expiring"
 
-    clock.ahead = 0
+    clock.offset_seconds = 0
     visit.pass_seconds(30)
 
     wait_for(lambda: visit.text("#token-id") != first, True)
@@ -791,14 +768,14 @@ def test_a_token_is_renewed_before_it_expires(visit: Visit, clock: Clock) -> Non
 
 
 def test_links_get_the_new_token_too(visit: Visit, clock: Clock) -> None:
-    clock.ahead = -650
+    clock.offset_seconds = -650
     visit.open()
     visit.choose({"a.txt": b"a"})
     visit.wait_for_state("photos/a.txt", "done")
     wait_for(visit.listed, ["photos/a.txt"])
     before = visit.find("#objects a").get_attribute("href")
 
-    clock.ahead = 401
+    clock.offset_seconds = 401
     visit.pass_seconds(30)
 
     wait_for(lambda: visit.find("#objects a").get_attribute("href") != before, True)
@@ -809,7 +786,7 @@ def test_links_get_the_new_token_too(visit: Visit, clock: Clock) -> None:
 def test_a_token_server_with_nothing_better_is_not_asked_again_and_again(
     visit: Visit, clock: Clock, sts: StsStandIn
 ) -> None:
-    clock.ahead = -650
+    clock.offset_seconds = -650
     visit.open()
 
     visit.choose({f"{number}.txt": b"x" for number in range(5)})
@@ -822,7 +799,7 @@ def test_a_token_server_with_nothing_better_is_not_asked_again_and_again(
 def test_a_token_that_only_a_wrong_clock_calls_expired_is_used(
     visit: Visit, clock: Clock, sts: StsStandIn
 ) -> None:
-    clock.ahead = -500
+    clock.offset_seconds = -500
     visit.open()
     visit.js("const now = Date.now; Date.now = () => now() + 600_000")
 
@@ -835,7 +812,7 @@ def test_a_token_that_only_a_wrong_clock_calls_expired_is_used(
 def test_a_token_that_still_works_is_used_while_no_other_can_be_had(
     visit: Visit, clock: Clock, sts: StsStandIn, bucket: Bucket
 ) -> None:
-    clock.ahead = -650
+    clock.offset_seconds = -650
     visit.open()
     sts.always(Fail("Throttling.User"))
     visit.pass_seconds(30)
@@ -960,9 +937,9 @@ def test_the_list_shows_what_is_under_the_prefix_newest_first(
     visit: Visit, clock: Clock, bucket: Bucket
 ) -> None:
     for minutes, key in enumerate(["photos/a.txt", "photos/b.png", "other/c.png"]):
-        clock.ahead = -600 + 60 * minutes
+        clock.offset_seconds = -600 + 60 * minutes
         bucket.put(key, png() if key.endswith("png") else b"a" * 1500)
-    clock.ahead = 0
+    clock.offset_seconds = 0
 
     visit.open()
 
