@@ -86,7 +86,6 @@ class Peer:
     name: str
     command: list[str]
     settings: dict[str, Any]
-    asks_sts: bool = True
 
 
 def peers(folder: Path) -> list[Peer]:
@@ -100,7 +99,7 @@ def peers(folder: Path) -> list[Peer]:
     express = ["node", str(HERE / "peer_express.mjs"), "PORT"]
     return [
         Peer(OURS, ours, {}),
-        Peer("bare http.server", bare, {}, asks_sts=False),
+        Peer("bare http.server", bare, {}),
         Peer("without reuse", ours, {"TokenReuseTime": 0, "StsCallsPerSecond": 10_000}),
         Peer("Flask, gunicorn", gunicorn, {}),
         Peer("Express, ali-oss", express, {}),

@@ -436,7 +436,6 @@ def with_schemes(*schemes: Scheme) -> pytest.MarkDecorator:
 each_scheme = with_schemes(*SCHEMES.values())
 in_headers = with_schemes(V1_HEADER, V4_HEADER)
 in_urls = with_schemes(V1_URL, V4_URL)
-each_version = in_headers
 
 
 def signed_get(cloud: Cloud, key: KeyPair, scheme: Scheme = V4_HEADER) -> Message:

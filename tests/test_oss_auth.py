@@ -33,12 +33,16 @@ from oss_cloud import (
     Scheme,
     allow,
     deny,
+    each_scheme,
     fresh,
     http_date,
+    in_headers,
+    in_urls,
     iso_time,
     read_reply,
     running_cloud,
     send,
+    signed_get,
     v1_signature,
     v4_signature,
 )
@@ -75,29 +79,6 @@ def cloud(stand_ins: Cloud) -> Iterator[Cloud]:
 def key(cloud: Cloud) -> KeyPair:
     """The key of a RAM user who may do all."""
     return cloud.user(ALLOW_ALL)
-
-
-def with_schemes(*schemes: Scheme) -> pytest.MarkDecorator:
-    params = [pytest.param(s, id=name) for name, s in SCHEMES.items() if s in schemes]
-    return pytest.mark.parametrize("scheme", params)
-
-
-each_scheme = with_schemes(*SCHEMES.values())
-in_headers = with_schemes(V1_HEADER, V4_HEADER)
-in_urls = with_schemes(V1_URL, V4_URL)
-
-
-def signed_get(cloud: Cloud, key: KeyPair, scheme: Scheme = V4_HEADER) -> Message:
-    """Return a signed request for the cat that has all that a signature covers."""
-    message = Message(
-        query={"response-content-type": "image/jpeg"},
-        headers={
-            "content-type": "text/plain",
-            "content-md5": "eB5eJF1ptWaXm4bijSPyxw==",
-            "x-oss-meta-a": "1",
-        },
-    )
-    return scheme.sign(message, key, cloud.clock.now)
 
 
 def ask(
