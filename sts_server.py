@@ -25,7 +25,6 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
-import errno
 import ipaddress
 import json
 import logging
@@ -34,25 +33,35 @@ import random
 import re
 import signal
 import socket
-import socketserver
 import sys
 import threading
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from email.utils import formatdate
 from fnmatch import fnmatchcase
 from functools import cached_property, lru_cache, partial
 from http import HTTPStatus
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from types import FrameType, SimpleNamespace
 from typing import Any, NoReturn
-from urllib.parse import parse_qs, unquote
+from urllib.parse import parse_qs
+
+from sts_http import (
+    JAVASCRIPT_TYPE,
+    JSON_TYPE,
+    Document,
+    RequestError,
+    Stopped,
+    StrictHandler,
+    StrictServer,
+    encode,
+    error_document,
+    printable,
+)
 
 __version__ = "0.1.0"
 
@@ -96,19 +105,6 @@ REFRESH_AHEAD_SECONDS = 30  # of the end of the reuse time, or a tenth of it if 
 FAILURE_SECONDS = 0.9  # during which a call that failed is not made again
 STALE_SECONDS = 1.0  # to wait for a new token while the old one would do
 
-# Limits of the HTTP side.
-MAX_CONNECTIONS = 1024
-KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # beyond, one request a connection
-BACKLOG = 1024
-MAX_HEAD_BYTES = 16 * 1024
-MAX_HEAD_LINES = 100
-HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
-MAX_BODY_BYTES = 64 * 1024
-BODY_SECONDS = 10.0
-IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
-SEND_SECONDS = 10.0
-LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
-REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
 
 # --- Errors ---------------------------------------------------------------------
@@ -123,46 +119,6 @@ class ConfigError(Exception):
     def __init__(self, *problems: str) -> None:
         super().__init__("; ".join(problems))
         self.problems = problems
-
-
-ALLOWED = "GET, HEAD, POST, OPTIONS"
-
-# Why a request is refused before AssumeRole: status, ErrorCode and ErrorMessage.
-REFUSALS = {
-    code: (HTTPStatus(status), message)
-    for status, code, message in (
-        (400, "MalformedRequest", "The request is not HTTP/1.1."),
-        (400, "InvalidCallback", "callback must be one name of at most 64 characters."),
-        (404, "NotFound", "There is nothing here."),
-        (405, "MethodNotAllowed", f"Use one of {ALLOWED}."),
-        (408, "RequestTimeout", "The request took too long to arrive."),
-        (413, "BodyTooLarge", f"The body has more than {MAX_BODY_BYTES} bytes."),
-        (414, "UriTooLong", "The URL is too long."),
-        (417, "ExpectationFailed", "No expectation but 100-continue is met."),
-        (
-            431,
-            "HeadersTooLarge",
-            f"The head has more than {MAX_HEAD_BYTES} bytes or {MAX_HEAD_LINES} lines.",
-        ),
-        (501, "TransferEncodingNotSupported", "Send a Content-Length instead."),
-        (503, "TooManyConnections", "Try again in a second."),
-        (505, "HttpVersionNotSupported", "The server speaks HTTP/1.1."),
-    )
-}
-
-
-class RequestError(Exception):
-    """A request refused before AssumeRole, for a reason of REFUSALS.
-
-    *message* says more than the one there; *fields* are header lines that go with it.
-    """
-
-    def __init__(self, code: str, message: str = "", fields: str = "") -> None:
-        super().__init__(code)
-        self.code = code
-        self.status, usual_message = REFUSALS[code]
-        self.message = message or usual_message
-        self.fields = fields
 
 
 class StsError(Exception):
@@ -194,11 +150,6 @@ UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.
 THROTTLED = ("Throttling.User", "Request was denied due to user flow control.")
 NO_CREDENTIALS = ("SDK.InvalidCredential", "The app server has no credentials.")
 INTERNAL = ("InternalError", "The app server failed.")
-
-
-def malformed(message: str) -> RequestError:
-    """Return the error for a request that is not HTTP as we accept it."""
-    return RequestError("MalformedRequest", message)
 
 
 # --- Session policy template ----------------------------------------------------
@@ -1036,14 +987,6 @@ class DefaultCredentials:
 # --- Token reuse ----------------------------------------------------------------
 
 
-Document = dict[str, "str | int"]
-
-
-def encode(document: Document) -> bytes:
-    """Return *document* as compact JSON."""
-    return json.dumps(document, separators=(",", ":")).encode("ascii")
-
-
 def credential_fields(credentials: Credentials) -> Document:
     """Return the four fields that every client reads, named as in the API."""
     return {
@@ -1222,33 +1165,7 @@ def in_background(work: Callable[[], None]) -> None:
 
 # --- HTTP server and handler ----------------------------------------------------
 
-REQUEST_LINE = re.compile(
-    r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])"
-)
-FIELD_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
-HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
-ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a proxy
 CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
-
-# What no request head has: control characters, and line ends that only some take for
-# such, so that two readers would see two different requests.
-NO_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
-
-ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
-JSON_TYPE = "application/json; charset=utf-8"
-JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
-
-
-def printable(text: str) -> str:
-    """Return *text* with all but printable ASCII escaped, for the log."""
-    if text.isascii() and text.isprintable():
-        return text
-    return text.encode("unicode_escape").decode("ascii")
-
-
-def error_document(status: int, code: str, message: str) -> Document:
-    """Return what the reference servers send for an error."""
-    return {"StatusCode": status, "ErrorCode": code, "ErrorMessage": message}
 
 
 def token_error(error: StsError) -> Document:
@@ -1261,21 +1178,8 @@ def uri_error(error: StsError) -> Document:
     return {"Code": error.code, "Message": error.message}
 
 
-class Stopped(Exception):
-    """The server was told to stop."""
-
-
-class TokenServer(ThreadingHTTPServer):
-    """Listens, and serves each connection in a thread of its own.
-
-    What http.server leaves open stands here: a limit on connections, a backlog that
-    survives a burst, and an end that finishes the requests in flight.
-    """
-
-    request_queue_size = BACKLOG
-    daemon_threads = True
-    allow_reuse_address = os.name == "posix"  # on Windows it would share the port
-    allow_reuse_port = False
+class TokenServer(StrictServer):
+    """Serves tokens as *config* has them now."""
 
     def __init__(
         self, bind: str | None, port: int, config: LiveConfig, tokens: TokenCache
@@ -1286,346 +1190,18 @@ class TokenServer(ThreadingHTTPServer):
         """
         self.config = config
         self.tokens = tokens
-        self.is_stopping = False
-        self._lock = threading.Condition()  # guards the two below
-        self._open: set[socket.socket] = set()
-        self._handlers: set[TokenRequestHandler] = set()
-        self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
-        self._quiet_until = -float("inf")
-        self._dual_stack = bind is None and socket.has_dualstack_ipv6()
-        bind = bind or ("::" if self._dual_stack else "0.0.0.0")
-        family, *_, address = socket.getaddrinfo(
-            bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
-        self.address_family = family
-        super().__init__(address, TokenRequestHandler)  # type: ignore[arg-type]
-
-    def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of the host's name, which may take long."""
-        if self._dual_stack:
-            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-        socketserver.TCPServer.server_bind(self)
-        self.server_name, self.server_port = self.server_address[:2]  # type: ignore
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, with a pause when the system has none left to give."""
-        try:
-            return super().get_request()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                self._warn("cannot accept connections: %s", os.strerror(error.errno))
-                time.sleep(0.1)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve the connection in a new thread, or refuse it."""
-        with self._lock:
-            is_full = len(self._open) >= MAX_CONNECTIONS
-            if not is_full:
-                self._open.add(request)
-        if is_full:
-            self._refuse(request)
-            return
-        try:
-            super().process_request(request, client_address)
-        except RuntimeError as error:
-            self._warn("cannot serve a connection: %s", error)  # no thread for it
-            self.shutdown_request(request)
-
-    def _refuse(self, request: socket.socket) -> None:
-        """Send a 503 and leave the connection half open, for its client to read it."""
-        self._warn("%d connections are open; refusing more", MAX_CONNECTIONS)
-        with contextlib.suppress(OSError):
-            request.setblocking(False)
-            error = RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
-            body = encode(error_document(error.status, error.code, error.message))
-            fields = content_fields(JSON_TYPE, body) + error.fields
-            request.send(reply_head(error.status, fields, is_last=True) + body)
-            request.shutdown(socket.SHUT_WR)
-        self._refused.append((time.monotonic() + 1, request))
-
-    def service_actions(self) -> None:
-        """Do what the accepting thread does between two connections."""
-        while self._refused and (
-            len(self._refused) > REFUSED_KEPT or self._refused[0][0] < time.monotonic()
-        ):
-            self._refused.popleft()[1].close()
-        if self.is_stopping:
-            raise Stopped
-
-    def shutdown_request(self, request: Any) -> None:
-        """Close the connection; called once for each that was accepted."""
-        super().shutdown_request(request)
-        with self._lock:
-            self._open.discard(request)
-            self._lock.notify_all()
-
-    def _warn(self, message: str, *args: object) -> None:
-        """Log what may happen thousands of times a second, once in ten seconds."""
-        if time.monotonic() >= self._quiet_until:
-            self._quiet_until = time.monotonic() + 10
-            logger.warning(message, *args)
-
-    def handle_error(self, request: Any, client_address: Any) -> None:
-        """Log what a handler did not expect, which a client that goes away is not."""
-        if not isinstance(sys.exc_info()[1], OSError):
-            logger.exception("failed on a connection from %s", client_address[0])
-
-    def begin(self, handler: TokenRequestHandler) -> None:
-        """Note that *handler* serves a connection."""
-        with self._lock:
-            self._handlers.add(handler)
-
-    def end(self, handler: TokenRequestHandler) -> None:
-        """Note that *handler* has served it."""
-        with self._lock:
-            self._handlers.discard(handler)
-
-    def keeps_alive(self) -> bool:
-        """Return whether a connection may stay open for another request."""
-        return not self.is_stopping and len(self._open) <= KEEP_ALIVE_CONNECTIONS
-
-    def drain(self, seconds: float) -> None:
-        """Listen no longer, and wait until the requests in flight are answered."""
-        self.is_stopping = True
-        self.server_close()
-        for _, request in self._refused:
-            request.close()
-        with self._lock:
-            for handler in self._handlers:
-                if handler.is_idle:
-                    with contextlib.suppress(OSError):
-                        handler.connection.shutdown(socket.SHUT_RD)  # wakes its thread
-            self._lock.wait_for(lambda: not self._open, seconds)
+        super().__init__(bind, port, TokenRequestHandler)
 
 
-class TokenRequestHandler(BaseHTTPRequestHandler):
-    """Credentials for whoever asks, or the reason why not.
-
-    The head of a request is read here, not by http.server: strictly (RFC 9112), within
-    limits of size and time.  Every error has a JSON document and ends the connection,
-    and nothing of the request is repeated in it.
-    """
+class TokenRequestHandler(StrictHandler):
+    """Credentials for whoever asks, or the reason why not."""
 
     server: TokenServer
-
-    def setup(self) -> None:
-        """Prepare the connection."""
-        self.connection: socket.socket = self.request
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.client = printable(self.client_address[0].removeprefix("::ffff:"))
-        self.received = b""  # and not yet read as a request
-        self.is_first = True
-        self.is_idle = False
-        self.has_refused = False
-        self.server.begin(self)
-
-    def finish(self) -> None:
-        """Let a client that still sends read the reply before the connection ends.
-
-        Closing a socket with unread data resets the connection, and the reset may
-        overtake the reply.
-        """
-        self.server.end(self)
-        if not self.has_refused and not self.received:
-            return
-        deadline = time.monotonic() + LINGER_SECONDS
-        with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            while self.receive(deadline):
-                pass
-
-    def handle(self) -> None:
-        """Serve requests until one of the two sides has had enough."""
-        self.close_connection = False
-        while not self.close_connection:
-            self.handle_one_request()
-
-    def handle_one_request(self) -> None:
-        """Read one request and reply."""
-        self.close_connection = True  # unless the request turns out to be all right
-        self.command, self.path, self.query = "-", "-", ""
-        try:
-            head = self.receive_head()
-            if head is None:
-                return
-            self.parse_head(head)
-            self.drop_body()
-            getattr(self, "do_" + self.command)()
-        except RequestError as error:
-            self.has_refused = True
-            self.close_connection = True
-            document = error_document(error.status, error.code, error.message)
-            self.send_document(
-                error.status, document, f"{error.code} -", fields=error.fields
-            )
-
-    # Reading
-
-    def receive(self, deadline: float) -> bytes:
-        """Return what has arrived, b"" when the client will send no more.
-
-        Raises TimeoutError at *deadline* and OSError.
-        """
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
-        return self.connection.recv(MAX_HEAD_BYTES)
-
-    def receive_more(self, deadline: float, part: str) -> None:
-        """Add what arrives to what was received of a *part* of a request.
-
-        Raises RequestError at *deadline*, and when the client will send no more.
-        """
-        try:
-            arrived = self.receive(deadline)
-        except TimeoutError:
-            raise RequestError("RequestTimeout") from None
-        if not arrived:
-            raise malformed(f"The request ended within its {part}.")
-        self.received += arrived
-
-    def receive_head(self) -> bytes | None:
-        """Return the next request's head, or None if the client sends none.
-
-        Raises RequestError, as soon as what has arrived can become no request.
-        """
-        deadline = time.monotonic() + (HEAD_SECONDS if self.is_first else IDLE_SECONDS)
-        self.received = self.received.removeprefix(b"\r\n")  # RFC 9112, section 2.2
-        while self.received in (b"", b"\r"):
-            arrived = self.receive_idle(deadline)
-            if not arrived:
-                return None
-            self.received = (self.received + arrived).removeprefix(b"\r\n")
-        self.started = time.monotonic()
-        if not self.is_first:
-            deadline = self.started + HEAD_SECONDS
-        self.is_first = False
-        checked = 0
-        while (end := self.received.find(b"\r\n\r\n")) < 0:
-            checked = self.check_part(checked)
-            self.receive_more(deadline, "head")
-        if end > MAX_HEAD_BYTES:
-            raise self.too_large()
-        head, self.received = self.received[:end], self.received[end + 4 :]
-        return head
-
-    def receive_idle(self, deadline: float) -> bytes:
-        """Return what a client sends that has no request under way, b"" for nothing."""
-        self.is_idle = True
-        try:
-            # A server that stops says so first, and then wakes those that are idle.
-            return b"" if self.server.is_stopping else self.receive(deadline)
-        except TimeoutError:
-            return b""
-        finally:
-            self.is_idle = False
-
-    def check_part(self, checked: int) -> int:
-        """Refuse a part of a head that no more bytes can make right.
-
-        The first *checked* bytes were looked at before; returns how many now were.
-        """
-        if NO_HEAD.search(self.received, max(0, checked - 1)):
-            raise malformed("The request has a character that HTTP does not allow.")
-        if len(self.received) > MAX_HEAD_BYTES + len(b"\r\n\r"):
-            raise self.too_large()
-        line, ended, _ = self.received.partition(b"\r\n")
-        if ended and self.command == "-":
-            self.parse_request_line(line.decode("latin-1"))
-        return len(self.received)
-
-    def too_large(self) -> RequestError:
-        """Return the error for a head over the limit."""
-        if b"\r\n" not in self.received[:MAX_HEAD_BYTES]:
-            return RequestError("UriTooLong")
-        return RequestError("HeadersTooLarge")
-
-    def parse_request_line(self, line: str) -> None:
-        """Set command, path and query from the first line.  Raises RequestError."""
-        match = REQUEST_LINE.fullmatch(line)
-        if not match:
-            raise malformed("The first line is not a request of HTTP/1.1.")
-        command, target, *version = match.groups()
-        if version not in (["1", "1"], ["1", "0"]):
-            raise RequestError("HttpVersionNotSupported")
-        self.command = command
-        self.request_version = "HTTP/" + ".".join(version)
-        path, _, self.query = target.partition("?")
-        if match := ABSOLUTE_FORM.match(path):
-            path = path[match.end() :] or "/"
-        self.path = unquote(path)
-        if command not in ALLOWED.split(", "):
-            raise RequestError("MethodNotAllowed", fields=f"Allow: {ALLOWED}\r\n")
-        is_path = path.startswith("/") and "#" not in target
-        if not is_path and (command, target) != ("OPTIONS", "*"):
-            raise malformed("The request target is not a path.")
-
-    def parse_head(self, head: bytes) -> None:
-        """Set what the reply depends on.  Raises RequestError."""
-        line, *field_lines = head.decode("latin-1").split("\r\n")
-        self.parse_request_line(line)
-        if len(field_lines) >= MAX_HEAD_LINES:
-            raise RequestError("HeadersTooLarge")
-        fields: dict[str, str] = {}
-        for field_line in field_lines:
-            match = FIELD_LINE.fullmatch(field_line)
-            if not match:
-                raise malformed("A header line is malformed.")
-            name, value = match[1].lower(), match[2].strip(" \t")
-            if name in fields:
-                if name in ONCE_ONLY:
-                    raise malformed("A header that may come once came twice.")
-                value = f"{fields[name]}, {value}"
-            fields[name] = value
-
-        host = fields.get("host")
-        is_old = self.request_version == "HTTP/1.0"
-        if not HOST.fullmatch(host or "") and not (is_old and host is None):
-            raise malformed("The Host header is missing or malformed.")
-        length = fields.get("content-length", "0")
-        if not re.fullmatch(r"[0-9]{1,18}", length):
-            raise malformed("The Content-Length header is malformed.")
-        if "transfer-encoding" in fields:
-            if is_old or "content-length" in fields:
-                raise malformed("Transfer-Encoding is not allowed here.")
-            raise RequestError("TransferEncodingNotSupported")
-        if fields.get("expect", "100-continue").lower() != "100-continue":
-            raise RequestError("ExpectationFailed")
-        self.body_length = int(length)
-        self.is_asked_to_continue = "expect" in fields and not is_old
-        connection = fields.get("connection", "").lower().split(",")
-        options = [option.strip(" \t") for option in connection]
-        self.close_connection = (
-            "close" in options
-            or (is_old and "keep-alive" not in options)
-            or self.body_length > 0
-            or not self.server.keeps_alive()
-        )
-
-    def drop_body(self) -> None:
-        """Read the body, which means nothing here, to its end.
-
-        Raises RequestError for one that is too large or too slow.
-        """
-        if not self.body_length:
-            return
-        if self.body_length > MAX_BODY_BYTES:
-            raise RequestError("BodyTooLarge")
-        deadline = time.monotonic() + BODY_SECONDS
-        if self.is_asked_to_continue and len(self.received) < self.body_length:
-            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while len(self.received) < self.body_length:
-            self.receive_more(deadline, "body")
-        self.received = self.received[self.body_length :]
-
-    # Replying
 
     def do_GET(self) -> None:
         """Send credentials in the form that the path asks for."""
         if self.path == "/healthz":
-            self.send_document(HTTPStatus.OK, {"Status": "OK"})
+            self.send_body(HTTPStatus.OK, encode({"Status": "OK"}))
         elif self.path == "/favicon.ico":
             raise RequestError("NotFound")
         else:
@@ -1633,17 +1209,6 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
 
     do_POST = do_GET
     do_HEAD = do_GET
-
-    def do_OPTIONS(self) -> None:
-        """Answer a preflight: any origin may send any of our methods."""
-        self.log_reply(HTTPStatus.NO_CONTENT)
-        self.send_reply(
-            HTTPStatus.NO_CONTENT,
-            f"Allow: {ALLOWED}\r\n"
-            f"Access-Control-Allow-Methods: {ALLOWED}\r\n"
-            "Access-Control-Allow-Headers: *, Authorization\r\n"
-            "Access-Control-Max-Age: 86400\r\n",
-        )
 
     def callback(self) -> str:
         """Return the name of the function that the document goes to, mostly none.
@@ -1659,8 +1224,8 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
         """Send a token, or why there is none, in the form that the path asks for."""
         is_uri = self.path == "/credentials"
         callback = "" if is_uri else self.callback()
+        content_type = JAVASCRIPT_TYPE if callback else JSON_TYPE
         if self.command == "HEAD":  # no AssumeRole, so its length is not known
-            content_type = JAVASCRIPT_TYPE if callback else JSON_TYPE
             self.log_reply(HTTPStatus.OK)
             self.send_reply(HTTPStatus.OK, f"Content-Type: {content_type}\r\n")
             return
@@ -1681,87 +1246,17 @@ class TokenRequestHandler(BaseHTTPRequestHandler):
                 status = HTTPStatus.BAD_GATEWAY
             # Else the status is 200: the Android SDK reads no other body.
             body = encode(uri_error(error) if is_uri else token_error(error))
-            outcome, detail = error.code, f" ({error.detail})"
-        outcome = f"{outcome} {call.role_session_name}"
-        self.send_body(status, body, outcome, detail, callback)
-
-    def send_document(
-        self,
-        status: HTTPStatus,
-        document: Document,
-        outcome: str = "- -",
-        fields: str = "",
-    ) -> None:
-        """Log and send a reply with *document*."""
-        self.send_body(status, encode(document), outcome, fields=fields)
-
-    def send_body(
-        self,
-        status: HTTPStatus,
-        body: bytes,
-        outcome: str,
-        detail: str = "",
-        callback: str = "",
-        fields: str = "",
-    ) -> None:
-        """Log and send a reply with *body*, a JSON document."""
-        content_type = JSON_TYPE
+            outcome, detail = error.code, error.detail
         if callback:
             body = b"%s( %s )" % (callback.encode("ascii"), body)
-            content_type = JAVASCRIPT_TYPE
-        fields += content_fields(content_type, body)
-        self.log_reply(status, outcome, detail)
-        self.send_reply(status, fields, b"" if self.command == "HEAD" else body)
-
-    def send_reply(self, status: HTTPStatus, fields: str, body: bytes = b"") -> None:
-        """Send a reply, all of it at once: a second packet would wait for an ACK."""
-        self.send(reply_head(status, fields, self.close_connection) + body)
-
-    def send(self, data: bytes) -> None:
-        """Send *data*.  Raises OSError, TimeoutError among them."""
-        self.connection.settimeout(SEND_SECONDS)
-        self.connection.sendall(data)
-
-    def log_reply(
-        self, status: HTTPStatus, outcome: str = "- -", detail: str = ""
-    ) -> None:
-        """Log the request before it is answered, so that no token leaves unseen."""
-        logger.info(
-            "%s %s %s %d %s %.1fms%s",
-            self.client,
-            self.command,
-            printable(self.path)[:200],
+        self.send_body(
             status,
-            printable(outcome),
-            (time.monotonic() - self.started) * 1000,
+            body,
+            outcome,
+            call.role_session_name,
             detail,
+            content_type=content_type,
         )
-
-
-@lru_cache(maxsize=2)  # a second has many replies
-def http_date(seconds: int) -> str:
-    """Return unix *seconds* as HTTP has it."""
-    return formatdate(seconds, usegmt=True)
-
-
-def content_fields(content_type: str, body: bytes) -> str:
-    """Return the header lines that describe *body*."""
-    return f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
-
-
-def reply_head(status: HTTPStatus, fields: str, is_last: bool) -> bytes:
-    """Return the head of a reply: the headers each has, and *fields*."""
-    return (
-        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
-        "Server: sts-server\r\n"
-        f"Date: {http_date(int(time.time()))}\r\n"
-        f"{fields}"
-        "Cache-Control: no-store\r\n"
-        "X-Content-Type-Options: nosniff\r\n"
-        "Access-Control-Allow-Origin: *\r\n"
-        f"Connection: {'close' if is_last else 'keep-alive'}\r\n"
-        "\r\n"
-    ).encode("ascii")
 
 
 # --- Command line ---------------------------------------------------------------

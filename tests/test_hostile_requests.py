@@ -39,7 +39,7 @@ from support import (
     write_config,
 )
 
-import sts_server
+import sts_http
 from demo.sts import StsStandIn
 from sts_server import LiveConfig, StsClient
 
@@ -786,7 +786,7 @@ LIMIT_SECONDS = 0.3
 @pytest.fixture
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_SECONDS", "BODY_SECONDS", "IDLE_SECONDS", "LINGER_SECONDS"):
-        monkeypatch.setattr(sts_server, name, LIMIT_SECONDS)
+        monkeypatch.setattr(sts_http, name, LIMIT_SECONDS)
 
 
 def drip(client: socket.socket, data: bytes) -> bytes:
@@ -892,8 +892,8 @@ def test_client_that_never_reads_is_given_up(
     server: RunningServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sts_server, "SEND_SECONDS", LIMIT_SECONDS)
-    monkeypatch.setattr(sts_server, "LINGER_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr(sts_http, "SEND_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr(sts_http, "LINGER_SECONDS", LIMIT_SECONDS)
     server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
 
     with socket.socket() as client:
@@ -918,7 +918,7 @@ def test_200_dripping_connections_keep_nobody_waiting(
     server: RunningServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sts_server, "HEAD_SECONDS", 2.0)
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 2.0)
     check_still_serves(server)  # what stays open to STS is open now
     threads, files = threading.active_count(), open_files()
 
@@ -1016,8 +1016,8 @@ def test_client_that_sends_everything_before_it_reads_gets_its_refusal(
 
 @pytest.fixture
 def _eight_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sts_server, "MAX_CONNECTIONS", 8)
-    monkeypatch.setattr(sts_server, "KEEP_ALIVE_CONNECTIONS", 6)
+    monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(sts_http, "KEEP_ALIVE_CONNECTIONS", 6)
 
 
 @contextlib.contextmanager
@@ -1025,7 +1025,7 @@ def held(server: RunningServer, number: int) -> Iterator[list[socket.socket]]:
     """Hold so many connections open that say nothing."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server.port)) for _ in range(number)]
-        wait_until(lambda: len(server.server._open) == number)
+        wait_until(lambda: server.server.connections()[0] == number)
         yield clients
 
 
@@ -1072,7 +1072,7 @@ def test_limit_frees_when_a_connection_ends(server: RunningServer) -> None:
         check_exchange(exchange(server.port), (TOO_MANY,))
 
         clients[3].close()
-        wait_until(lambda: len(server.server._open) == 7)
+        wait_until(lambda: server.server.connections()[0] == 7)
 
         received = exchange(server.port, named("fresh"))
         check_exchange(received, ("200 token for fresh",))
@@ -1277,4 +1277,4 @@ def test_many_clients_behind_nginx_each_get_their_own_reply(proxied: Proxied) ->
 def test_nginx_keeps_connections_to_the_server_open(proxied: Proxied) -> None:
     ask_for_own(proxied.ordinary_port)
 
-    wait_until(lambda: 1 <= len(proxied.server.server._open) <= 4)
+    wait_until(lambda: 1 <= proxied.server.server.connections()[0] <= 4)

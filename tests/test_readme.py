@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from support import RunningServer, settings, write_config
 
+import sts_http
 import sts_server
 from sts_server import Settings, load_config, read_file
 
@@ -45,7 +46,7 @@ def test_every_error_code_of_ours_is_in_a_table(text: str) -> None:
         sts_server.NO_CREDENTIALS,
         sts_server.INTERNAL,
     )
-    codes = [*sts_server.REFUSALS, *(code for code, _ in pairs)]
+    codes = [*sts_http.REFUSALS, *(code for code, _ in pairs)]
 
     assert [code for code in codes if f"`{code}`" not in text] == []
 

@@ -284,7 +284,8 @@ def test_no_reply_waits_for_the_acknowledgement_of_another(
         client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
         client.recv(65536)
 
-        (connection,) = server.server._open
+        (handler,) = server.server._handlers
+        connection = handler.connection
         assert connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 

@@ -1,0 +1,747 @@
+"""The HTTP side of sts_server: http.server, made fit for a hostile network.
+
+http.server calls itself unfit for production.  What it leaves open stands here, and
+nothing of STS: a limit on connections, a backlog that survives a burst, TLS, request
+heads that are read strictly and within limits of size and time, JSON for every error,
+CORS, one send for each reply, one log line for each request, and an end that finishes
+the requests in flight.
+
+StrictServer accepts connections and serves each in a thread of its own; StrictHandler
+reads requests and has what a reply needs.  A subclass adds do_GET.
+
+Sources: RFC 9110 and RFC 9112 (HTTP), RFC 8446 (TLS), "CORS protocol" (Fetch standard).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import ipaddress
+import json
+import logging
+import os
+import re
+import socket
+import socketserver
+import ssl
+import sys
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from email.utils import formatdate
+from functools import lru_cache
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any, NamedTuple
+from urllib.parse import unquote
+
+logger = logging.getLogger("sts_server")
+
+# --- Limits ---------------------------------------------------------------------
+
+MAX_CONNECTIONS = 1024
+KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # beyond, one request a connection
+BACKLOG = 1024
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEAD_LINES = 100
+HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
+MAX_BODY_BYTES = 64 * 1024
+BODY_SECONDS = 10.0
+IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
+SEND_SECONDS = 10.0
+LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
+REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
+
+# --- Refusals -------------------------------------------------------------------
+
+ALLOWED = "GET, HEAD, POST, OPTIONS"
+
+# Why a request is refused before AssumeRole: status, ErrorCode and ErrorMessage.
+REFUSALS = {
+    code: (HTTPStatus(status), message)
+    for status, code, message in (
+        (400, "MalformedRequest", "The request is not HTTP/1.1."),
+        (400, "InvalidCallback", "callback must be one name of at most 64 characters."),
+        (404, "NotFound", "There is nothing here."),
+        (405, "MethodNotAllowed", f"Use one of {ALLOWED}."),
+        (408, "RequestTimeout", "The request took too long to arrive."),
+        (413, "BodyTooLarge", f"The body has more than {MAX_BODY_BYTES} bytes."),
+        (414, "UriTooLong", "The URL is too long."),
+        (417, "ExpectationFailed", "No expectation but 100-continue is met."),
+        (
+            431,
+            "HeadersTooLarge",
+            f"The head has more than {MAX_HEAD_BYTES} bytes or {MAX_HEAD_LINES} lines.",
+        ),
+        (501, "TransferEncodingNotSupported", "Send a Content-Length instead."),
+        (503, "TooManyConnections", "Try again in a second."),
+        (505, "HttpVersionNotSupported", "The server speaks HTTP/1.1."),
+    )
+}
+
+
+class RequestError(Exception):
+    """A request refused before AssumeRole, for a reason of REFUSALS.
+
+    *message* says more than the one there; *fields* are header lines that go with it.
+    *detail* is for the log alone.
+    """
+
+    def __init__(
+        self, code: str, message: str = "", fields: str = "", detail: str = ""
+    ) -> None:
+        super().__init__(code)
+        self.code = code
+        self.status, usual_message = REFUSALS[code]
+        self.message = message or usual_message
+        self.fields = fields
+        self.detail = detail
+
+
+def malformed(message: str, detail: str = "") -> RequestError:
+    """Return the error for a request that is not HTTP as we accept it."""
+    return RequestError("MalformedRequest", message, detail=detail)
+
+
+# --- What goes over the wire, and into the log ----------------------------------
+
+Document = dict[str, "str | int"]
+
+JSON_TYPE = "application/json; charset=utf-8"
+JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
+
+
+def encode(document: Document) -> bytes:
+    """Return *document* as compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+def error_document(status: int, code: str, message: str) -> Document:
+    """Return what the reference servers send for an error."""
+    return {"StatusCode": status, "ErrorCode": code, "ErrorMessage": message}
+
+
+@lru_cache(maxsize=2)  # a second has many replies
+def http_date(seconds: int) -> str:
+    """Return unix *seconds* as HTTP has it."""
+    return formatdate(seconds, usegmt=True)
+
+
+def content_fields(content_type: str, body: bytes) -> str:
+    """Return the header lines that describe *body*."""
+    return f"Content-Type: {content_type}\r\nContent-Length: {len(body)}\r\n"
+
+
+def reply_head(status: HTTPStatus, fields: str, cors: str, is_last: bool) -> bytes:
+    """Return the head of a reply: the headers each has, *fields* and *cors*."""
+    return (
+        f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+        "Server: sts-server\r\n"
+        f"Date: {http_date(int(time.time()))}\r\n"
+        f"{fields}"
+        "Cache-Control: no-store\r\n"
+        "X-Content-Type-Options: nosniff\r\n"
+        f"{cors}"
+        f"Connection: {'close' if is_last else 'keep-alive'}\r\n"
+        "\r\n"
+    ).encode("ascii")
+
+
+def printable(text: str) -> str:
+    """Return *text* with all but printable ASCII escaped, for the log."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+class ReplyLine(NamedTuple):
+    """What the log has of one request.  All of it is printable."""
+
+    client: str
+    method: str
+    path: str  # without the query, which may hold a login token
+    status: int
+    outcome: str  # the issued AccessKeyId, an ErrorCode or -
+    session: str  # RoleSessionName, or -
+    milliseconds: float
+    detail: str
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return (
+            f"{self.client} {self.method} {self.path} {self.status} {self.outcome} "
+            f"{self.session} {self.milliseconds:.1f}ms{detail}"
+        )
+
+
+class Tally:
+    """Counts by name.  Past *most* names, what is new counts as "other"."""
+
+    def __init__(self, most: int = 100) -> None:
+        self._most = most
+        self._lock = threading.Lock()  # guards the counts
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str, amount: float = 1) -> None:
+        """Count *amount* for *name*."""
+        with self._lock:
+            if name not in self._counts and len(self._counts) >= self._most:
+                name = "other"
+            self._counts[name] += amount  # type: ignore[assignment]
+
+    def counts(self) -> dict[str, float]:
+        """Return the counts so far."""
+        with self._lock:
+            return dict(self._counts)
+
+
+# --- Who may read a reply, and whose address it is ------------------------------
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass(frozen=True)
+class HttpSettings:
+    """What an operator decides about HTTP."""
+
+    allowed_origins: frozenset[str] | None = None  # of web pages; None is any
+    trusted_proxies: tuple[Network, ...] = ()
+
+
+def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
+    """Return the address that *text* is, IPv4 when it is mapped into IPv6.
+
+    Raises ValueError.
+    """
+    address = ipaddress.ip_address(text.partition("%")[0])
+    return getattr(address, "ipv4_mapped", None) or address
+
+
+def cors_fields(settings: HttpSettings, origin: str | None) -> str:
+    """Return the header lines that let a page of *origin* read the reply, or not."""
+    if settings.allowed_origins is None:
+        return "Access-Control-Allow-Origin: *\r\n"
+    if origin in settings.allowed_origins:
+        return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"
+    return "Vary: Origin\r\n"
+
+
+def forwarded_client(peer: str, forwarded_for: str, proxies: Iterable[Network]) -> str:
+    """Return the address that X-Forwarded-For gives, as far as it can be believed.
+
+    Each proxy adds the address that it was asked from, so the list is read from its
+    end, and for as long as the address before was that of a trusted proxy.
+    """
+    proxies = tuple(proxies)
+    for text in reversed(forwarded_for.split(",")):
+        with contextlib.suppress(ValueError):
+            if any(address_of(peer) in network for network in proxies):
+                peer = str(address_of(text.strip(" \t")))
+                continue
+        break
+    return peer
+
+
+# --- Server ---------------------------------------------------------------------
+
+
+class Stopped(Exception):
+    """The server was told to stop."""
+
+
+class StrictServer(ThreadingHTTPServer):
+    """Listens, and serves each connection in a thread of its own."""
+
+    request_queue_size = BACKLOG
+    daemon_threads = True
+    allow_reuse_address = os.name == "posix"  # on Windows it would share the port
+    allow_reuse_port = False
+
+    def __init__(
+        self,
+        bind: str | None,
+        port: int,
+        handler: type[StrictHandler],
+        tls: Callable[[], ssl.SSLContext] | None = None,
+    ) -> None:
+        """Listen on *port* of the address *bind*, by default of every address.
+
+        *tls* returns the context for a new connection; without it HTTP is plain.
+        Raises OSError.
+        """
+        self.tls = tls
+        self.is_stopping = False
+        self.replies = Tally()  # by outcome
+        self._lock = threading.Condition()  # guards the two below
+        self._open = 0  # connections
+        self._handlers: set[StrictHandler] = set()
+        self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
+        self._quiet_until = -float("inf")
+        self._dual_stack = bind is None and socket.has_dualstack_ipv6()
+        bind = bind or ("::" if self._dual_stack else "0.0.0.0")
+        family, *_, address = socket.getaddrinfo(
+            bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        self.address_family = family
+        super().__init__(address, handler)  # type: ignore[arg-type]
+
+    def http_settings(self) -> HttpSettings:
+        """Return what is configured now."""
+        return HttpSettings()
+
+    def server_bind(self) -> None:
+        """Bind without HTTPServer's look-up of the host's name, which may take long."""
+        if self._dual_stack:
+            self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+        socketserver.TCPServer.server_bind(self)
+        self.server_name, self.server_port = self.server_address[:2]  # type: ignore
+
+    def get_request(self) -> tuple[socket.socket, Any]:
+        """Accept a connection, with a pause when the system has none left to give."""
+        try:
+            return super().get_request()
+        except OSError as error:
+            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+                self._warn("cannot accept connections: %s", os.strerror(error.errno))
+                time.sleep(0.1)
+            raise
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve the connection in a new thread, or refuse it."""
+        with self._lock:
+            is_full = self._open >= MAX_CONNECTIONS
+            if not is_full:
+                self._open += 1
+        if is_full:
+            self._refuse(request)
+            return
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:
+            self._warn("cannot serve a connection: %s", error)  # no thread for it
+            self.shutdown_request(request)
+
+    def process_request_thread(self, request: Any, client_address: Any) -> None:
+        """Serve the connection, through TLS if that is what we speak."""
+        if self.tls:
+            try:
+                request = self.tls().wrap_socket(
+                    request, server_side=True, do_handshake_on_connect=False
+                )
+            except OSError:  # it has gone already
+                self.shutdown_request(request)
+                return
+        super().process_request_thread(request, client_address)
+
+    def _refuse(self, request: socket.socket) -> None:
+        """Send a 503 and leave the connection half open, for its client to read it."""
+        self._warn("%d connections are open; refusing more", MAX_CONNECTIONS)
+        with contextlib.suppress(OSError):
+            request.setblocking(False)
+            if not self.tls:  # to whom a reply in plain text would mean nothing
+                request.send(self._too_many())
+            request.shutdown(socket.SHUT_WR)
+        self._refused.append((time.monotonic() + 1, request))
+
+    def _too_many(self) -> bytes:
+        """Return the reply to a connection over the limit."""
+        error = RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
+        body = encode(error_document(error.status, error.code, error.message))
+        fields = content_fields(JSON_TYPE, body) + error.fields
+        cors = cors_fields(self.http_settings(), None)
+        return reply_head(error.status, fields, cors, is_last=True) + body
+
+    def service_actions(self) -> None:
+        """Do what the accepting thread does between two connections."""
+        while self._refused and (
+            len(self._refused) > REFUSED_KEPT or self._refused[0][0] < time.monotonic()
+        ):
+            self._refused.popleft()[1].close()
+        if self.is_stopping:
+            raise Stopped
+
+    def shutdown_request(self, request: Any) -> None:
+        """Close the connection; called once for each that was accepted."""
+        super().shutdown_request(request)
+        with self._lock:
+            self._open -= 1
+            self._lock.notify_all()
+
+    def _warn(self, message: str, *args: object) -> None:
+        """Log what may happen thousands of times a second, once in ten seconds."""
+        if time.monotonic() >= self._quiet_until:
+            self._quiet_until = time.monotonic() + 10
+            logger.warning(message, *args)
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log what a handler did not expect, which a client that goes away is not."""
+        if not isinstance(sys.exc_info()[1], OSError):
+            logger.exception("failed on a connection from %s", client_address[0])
+
+    def connections(self) -> tuple[int, int]:
+        """Return how many connections are open, and how many of them have requests."""
+        with self._lock:
+            idle = sum(handler.is_idle for handler in self._handlers)
+            return self._open, len(self._handlers) - idle
+
+    def begin(self, handler: StrictHandler) -> None:
+        """Note that *handler* serves a connection."""
+        with self._lock:
+            self._handlers.add(handler)
+
+    def end(self, handler: StrictHandler) -> None:
+        """Note that *handler* has served it."""
+        with self._lock:
+            self._handlers.discard(handler)
+
+    def keeps_alive(self) -> bool:
+        """Return whether a connection may stay open for another request."""
+        return not self.is_stopping and self._open <= KEEP_ALIVE_CONNECTIONS
+
+    def drain(self, seconds: float) -> None:
+        """Listen no longer, and wait until the requests in flight are answered."""
+        self.is_stopping = True
+        self.server_close()
+        for _, request in self._refused:
+            request.close()
+        with self._lock:
+            for handler in self._handlers:
+                if handler.is_idle:
+                    with contextlib.suppress(OSError):  # wakes its thread
+                        socket.socket.shutdown(handler.connection, socket.SHUT_RD)
+            self._lock.wait_for(lambda: not self._open, seconds)
+
+
+REQUEST_LINE = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])"
+)
+FIELD_LINE = re.compile(r"([!#$%&'*+.^_`|~0-9A-Za-z-]+):([\t -~\x80-\xff]*)")
+HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a proxy
+
+# What no request head has: control characters, and line ends that only some take for
+# such, so that two readers would see two different requests.
+NO_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+
+TLS_REASONS = {"HTTP_REQUEST": "plain HTTP, but this port speaks TLS"}
+ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
+TLS_HANDSHAKE = b"\x16\x03"  # what a client that speaks TLS begins with
+
+
+class StrictHandler(BaseHTTPRequestHandler):
+    """Reads requests strictly, and replies.
+
+    The head of a request is read here, not by http.server: strictly (RFC 9112), within
+    limits of size and time.  Every error has a JSON document and ends the connection,
+    and nothing of the request is repeated in it.
+    """
+
+    server: StrictServer
+
+    def setup(self) -> None:
+        """Prepare the connection."""
+        self.connection: socket.socket = self.request
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.peer = printable(self.client_address[0].removeprefix("::ffff:"))
+        self.received = b""  # and not yet read as a request
+        self.is_first = True
+        self.is_idle = False
+        self.has_refused = False
+        self.server.begin(self)
+
+    def finish(self) -> None:
+        """Let a client that still sends read the reply before the connection ends.
+
+        Closing a socket with unread data resets the connection, and the reset may
+        overtake the reply.
+        """
+        self.server.end(self)
+        if isinstance(self.connection, ssl.SSLSocket):
+            with contextlib.suppress(OSError, ValueError):
+                self.connection.settimeout(0)
+                self.connection.unwrap()  # says that this is the end, and not a cut
+        if not self.has_refused and not self.received:
+            return
+        deadline = time.monotonic() + LINGER_SECONDS
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(socket.SHUT_WR)
+            while self.receive(deadline):
+                pass
+
+    def handle(self) -> None:
+        """Serve requests until one of the two sides has had enough."""
+        self.head_deadline = time.monotonic() + HEAD_SECONDS  # for TLS and first head
+        try:
+            if isinstance(self.connection, ssl.SSLSocket):
+                self.connection.settimeout(HEAD_SECONDS)
+                self.connection.do_handshake()
+            self.close_connection = False
+            while not self.close_connection:
+                self.handle_one_request()
+        except ssl.SSLEOFError:  # the client went away
+            pass
+        except ssl.SSLError as error:
+            reason = TLS_REASONS.get(error.reason, error.reason or "failed")
+            logger.info("%s TLS: %s", self.peer, reason.lower().replace("_", " "))
+
+    def handle_one_request(self) -> None:
+        """Read one request and reply."""
+        self.close_connection = True  # unless the request turns out to be all right
+        self.command, self.path, self.query = "-", "-", ""
+        self.fields: dict[str, str] = {}
+        self.client = self.peer
+        try:
+            head = self.receive_head()
+            if head is None:
+                return
+            self.parse_head(head)
+            self.drop_body()
+            getattr(self, "do_" + self.command)()
+        except RequestError as error:
+            self.has_refused = True
+            self.close_connection = True
+            self.send_refusal(error)
+
+    # Reading
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what has arrived, b"" when the client will send no more.
+
+        Raises TimeoutError at *deadline* and OSError.
+        """
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self.connection.settimeout(left)
+        return self.connection.recv(MAX_HEAD_BYTES)
+
+    def receive_more(self, deadline: float, part: str) -> None:
+        """Add what arrives to what was received of a *part* of a request.
+
+        Raises RequestError at *deadline*, and when the client will send no more.
+        """
+        try:
+            arrived = self.receive(deadline)
+        except TimeoutError:
+            raise RequestError("RequestTimeout") from None
+        if not arrived:
+            raise malformed(f"The request ended within its {part}.")
+        self.received += arrived
+
+    def receive_head(self) -> bytes | None:
+        """Return the next request's head, or None if the client sends none.
+
+        Raises RequestError, as soon as what has arrived can become no request.
+        """
+        deadline = self.head_deadline
+        if not self.is_first:
+            deadline = time.monotonic() + IDLE_SECONDS
+        self.received = self.received.removeprefix(b"\r\n")  # RFC 9112, section 2.2
+        while self.received in (b"", b"\r"):
+            arrived = self.receive_idle(deadline)
+            if not arrived:
+                return None
+            self.received = (self.received + arrived).removeprefix(b"\r\n")
+        self.started = time.monotonic()
+        if not self.is_first:
+            deadline = self.started + HEAD_SECONDS
+        self.is_first = False
+        checked = 0
+        while (end := self.received.find(b"\r\n\r\n")) < 0:
+            checked = self.check_part(checked)
+            self.receive_more(deadline, "head")
+        if end > MAX_HEAD_BYTES:
+            raise self.too_large()
+        head, self.received = self.received[:end], self.received[end + 4 :]
+        return head
+
+    def receive_idle(self, deadline: float) -> bytes:
+        """Return what a client sends that has no request under way, b"" for nothing."""
+        self.is_idle = True
+        try:
+            # A server that stops says so first, and then wakes those that are idle.
+            return b"" if self.server.is_stopping else self.receive(deadline)
+        except TimeoutError:
+            return b""
+        finally:
+            self.is_idle = False
+
+    def check_part(self, checked: int) -> int:
+        """Refuse a part of a head that no more bytes can make right.
+
+        The first *checked* bytes were looked at before; returns how many now were.
+        """
+        if NO_HEAD.search(self.received, max(0, checked - 1)):
+            is_tls = self.received.startswith(TLS_HANDSHAKE)
+            raise malformed(
+                "The request has a character that HTTP does not allow.",
+                detail="TLS, but this port speaks plain HTTP" if is_tls else "",
+            )
+        if len(self.received) > MAX_HEAD_BYTES + len(b"\r\n\r"):
+            raise self.too_large()
+        line, ended, _ = self.received.partition(b"\r\n")
+        if ended and self.command == "-":
+            self.parse_request_line(line.decode("latin-1"))
+        return len(self.received)
+
+    def too_large(self) -> RequestError:
+        """Return the error for a head over the limit."""
+        if b"\r\n" not in self.received[:MAX_HEAD_BYTES]:
+            return RequestError("UriTooLong")
+        return RequestError("HeadersTooLarge")
+
+    def parse_request_line(self, line: str) -> None:
+        """Set command, path and query from the first line.  Raises RequestError."""
+        match = REQUEST_LINE.fullmatch(line)
+        if not match:
+            raise malformed("The first line is not a request of HTTP/1.1.")
+        command, target, *version = match.groups()
+        if version not in (["1", "1"], ["1", "0"]):
+            raise RequestError("HttpVersionNotSupported")
+        self.command = command
+        self.request_version = "HTTP/" + ".".join(version)
+        path, _, self.query = target.partition("?")
+        if match := ABSOLUTE_FORM.match(path):
+            path = path[match.end() :] or "/"
+        self.path = unquote(path)
+        if command not in ALLOWED.split(", "):
+            raise RequestError("MethodNotAllowed", fields=f"Allow: {ALLOWED}\r\n")
+        is_path = path.startswith("/") and "#" not in target
+        if not is_path and (command, target) != ("OPTIONS", "*"):
+            raise malformed("The request target is not a path.")
+
+    def parse_head(self, head: bytes) -> None:
+        """Set what the reply depends on.  Raises RequestError."""
+        line, *field_lines = head.decode("latin-1").split("\r\n")
+        self.parse_request_line(line)
+        if len(field_lines) >= MAX_HEAD_LINES:
+            raise RequestError("HeadersTooLarge")
+        fields = self.fields
+        for field_line in field_lines:
+            match = FIELD_LINE.fullmatch(field_line)
+            if not match:
+                raise malformed("A header line is malformed.")
+            name, value = match[1].lower(), match[2].strip(" \t")
+            if name in fields:
+                if name in ONCE_ONLY:
+                    raise malformed("A header that may come once came twice.")
+                value = f"{fields[name]}, {value}"
+            fields[name] = value
+
+        if "x-forwarded-for" in fields:
+            self.client = forwarded_client(
+                self.peer,
+                fields["x-forwarded-for"],
+                self.server.http_settings().trusted_proxies,
+            )
+        host = fields.get("host")
+        is_old = self.request_version == "HTTP/1.0"
+        if not HOST.fullmatch(host or "") and not (is_old and host is None):
+            raise malformed("The Host header is missing or malformed.")
+        length = fields.get("content-length", "0")
+        if not re.fullmatch(r"[0-9]{1,18}", length):
+            raise malformed("The Content-Length header is malformed.")
+        if "transfer-encoding" in fields:
+            if is_old or "content-length" in fields:
+                raise malformed("Transfer-Encoding is not allowed here.")
+            raise RequestError("TransferEncodingNotSupported")
+        if fields.get("expect", "100-continue").lower() != "100-continue":
+            raise RequestError("ExpectationFailed")
+        self.body_length = int(length)
+        self.is_asked_to_continue = "expect" in fields and not is_old
+        connection = fields.get("connection", "").lower().split(",")
+        options = [option.strip(" \t") for option in connection]
+        self.close_connection = (
+            "close" in options
+            or (is_old and "keep-alive" not in options)
+            or self.body_length > 0
+            or not self.server.keeps_alive()
+        )
+
+    def drop_body(self) -> None:
+        """Read the body, which means nothing here, to its end.
+
+        Raises RequestError for one that is too large or too slow.
+        """
+        if not self.body_length:
+            return
+        if self.body_length > MAX_BODY_BYTES:
+            raise RequestError("BodyTooLarge")
+        deadline = time.monotonic() + BODY_SECONDS
+        if self.is_asked_to_continue and len(self.received) < self.body_length:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while len(self.received) < self.body_length:
+            self.receive_more(deadline, "body")
+        self.received = self.received[self.body_length :]
+
+    # Replying
+
+    def do_OPTIONS(self) -> None:
+        """Answer a preflight: those who may read our replies may use any method."""
+        self.log_reply(HTTPStatus.NO_CONTENT)
+        self.send_reply(
+            HTTPStatus.NO_CONTENT,
+            f"Allow: {ALLOWED}\r\n"
+            f"Access-Control-Allow-Methods: {ALLOWED}\r\n"
+            "Access-Control-Allow-Headers: *, Authorization\r\n"
+            "Access-Control-Max-Age: 86400\r\n",
+        )
+
+    def send_refusal(self, error: RequestError) -> None:
+        """Log and send why a request is refused."""
+        document = error_document(error.status, error.code, error.message)
+        self.send_body(
+            error.status,
+            encode(document),
+            error.code,
+            detail=error.detail,
+            fields=error.fields,
+        )
+
+    def send_body(
+        self,
+        status: HTTPStatus,
+        body: bytes,
+        outcome: str = "-",
+        session: str = "-",
+        detail: str = "",
+        fields: str = "",
+        content_type: str = JSON_TYPE,
+    ) -> None:
+        """Log and send a reply with *body*."""
+        fields += content_fields(content_type, body)
+        self.log_reply(status, outcome, session, detail)
+        self.send_reply(status, fields, b"" if self.command == "HEAD" else body)
+
+    def send_reply(self, status: HTTPStatus, fields: str, body: bytes = b"") -> None:
+        """Send a reply, all of it at once: a second packet would wait for an ACK."""
+        cors = cors_fields(self.server.http_settings(), self.fields.get("origin"))
+        self.send(reply_head(status, fields, cors, self.close_connection) + body)
+
+    def send(self, data: bytes) -> None:
+        """Send *data*.  Raises OSError, TimeoutError among them."""
+        self.connection.settimeout(SEND_SECONDS)
+        self.connection.sendall(data)
+
+    def log_reply(
+        self,
+        status: HTTPStatus,
+        outcome: str = "-",
+        session: str = "-",
+        detail: str = "",
+    ) -> None:
+        """Log the request before it is answered, so that no token leaves unseen."""
+        logger.info(
+            ReplyLine(
+                self.client,
+                self.command,
+                printable(self.path)[:200],
+                status.value,
+                printable(outcome),
+                session,
+                (time.monotonic() - self.started) * 1000,
+                detail,
+            )
+        )
