@@ -9,7 +9,7 @@ demo: .venv/demo
 	.venv/bin/python -m demo $(ARGS)
 
 run: .venv/run
-	.venv/bin/python sts_server.py $(PORT)
+	.venv/bin/python sts_server.py $(PORT) $(ARGS)
 
 test: .venv/test $(if $(shell command -v npm),demo/node_modules)
 	.venv/bin/python -m pytest
@@ -25,7 +25,7 @@ check: .venv/dev
 .venv/bin/python:
 	$(PYTHON) -m venv .venv
 
-.venv/run: EXTRA =
+.venv/run: EXTRA = [auth,metrics]
 .venv/demo: EXTRA = [demo]
 .venv/test: EXTRA = [test]
 .venv/bench: EXTRA = [bench]

@@ -14,9 +14,11 @@ Sources: RFC 9110 and RFC 9112 (HTTP), RFC 8446 (TLS), "CORS protocol" (Fetch st
 
 from __future__ import annotations
 
+import bisect
 import contextlib
 import errno
 import ipaddress
+import itertools
 import json
 import logging
 import os
@@ -28,7 +30,7 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
@@ -53,6 +55,7 @@ IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
 SEND_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
 REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
+MAX_PROXIES = 32  # in a row; X-Forwarded-For is read no further back
 
 # --- Refusals -------------------------------------------------------------------
 
@@ -64,6 +67,9 @@ REFUSALS = {
     for status, code, message in (
         (400, "MalformedRequest", "The request is not HTTP/1.1."),
         (400, "InvalidCallback", "callback must be one name of at most 64 characters."),
+        (400, "AmbiguousLogin", "Send one login token, in one place."),
+        (401, "Unauthenticated", "Log in and send the login token along."),
+        (403, "UserNotAllowed", "There are no tokens for this user."),
         (404, "NotFound", "There is nothing here."),
         (405, "MethodNotAllowed", f"Use one of {ALLOWED}."),
         (408, "RequestTimeout", "The request took too long to arrive."),
@@ -77,6 +83,8 @@ REFUSALS = {
         ),
         (501, "TransferEncodingNotSupported", "Send a Content-Length instead."),
         (503, "TooManyConnections", "Try again in a second."),
+        (503, "LoginUnavailable", "Logins cannot be checked now. Try again later."),
+        (503, "NotReady", "There are no tokens yet, or no longer."),
         (505, "HttpVersionNotSupported", "The server speaks HTTP/1.1."),
     )
 }
@@ -197,6 +205,27 @@ class Tally:
             return dict(self._counts)
 
 
+class Histogram:
+    """How many values were at most each of some bounds, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self._lock = threading.Lock()  # guards the two below
+        self._counts = [0] * (len(bounds) + 1)  # the last one is of what is beyond
+        self._total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count *value*."""
+        with self._lock:
+            self._counts[bisect.bisect_left(self.bounds, value)] += 1
+            self._total += value
+
+    def snapshot(self) -> tuple[list[int], float]:
+        """Return the counts up to each bound, and up to none, and the sum."""
+        with self._lock:
+            return list(itertools.accumulate(self._counts)), self._total
+
+
 # --- Who may read a reply, and whose address it is ------------------------------
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -208,6 +237,10 @@ class HttpSettings:
 
     allowed_origins: frozenset[str] | None = None  # of web pages; None is any
     trusted_proxies: tuple[Network, ...] = ()
+
+    def allows(self, origin: str | None) -> bool:
+        """Return whether a page of *origin* may read replies."""
+        return self.allowed_origins is None or origin in self.allowed_origins
 
 
 def address_of(text: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address:
@@ -223,25 +256,27 @@ def cors_fields(settings: HttpSettings, origin: str | None) -> str:
     """Return the header lines that let a page of *origin* read the reply, or not."""
     if settings.allowed_origins is None:
         return "Access-Control-Allow-Origin: *\r\n"
-    if origin in settings.allowed_origins:
+    if settings.allows(origin):
         return f"Access-Control-Allow-Origin: {origin}\r\nVary: Origin\r\n"
     return "Vary: Origin\r\n"
 
 
-def forwarded_client(peer: str, forwarded_for: str, proxies: Iterable[Network]) -> str:
+def forwarded_client(peer: str, forwarded_for: str, proxies: Sequence[Network]) -> str:
     """Return the address that X-Forwarded-For gives, as far as it can be believed.
 
     Each proxy adds the address that it was asked from, so the list is read from its
     end, and for as long as the address before was that of a trusted proxy.
     """
-    proxies = tuple(proxies)
-    for text in reversed(forwarded_for.split(",")):
-        with contextlib.suppress(ValueError):
-            if any(address_of(peer) in network for network in proxies):
-                peer = str(address_of(text.strip(" \t")))
-                continue
-        break
-    return peer
+    client = peer
+    for text in reversed(forwarded_for.rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):
+        try:
+            address = address_of(client)
+            if not any(address in network for network in proxies):
+                break
+            client = str(address_of(text.strip(" \t")))
+        except ValueError:
+            break
+    return client
 
 
 # --- Server ---------------------------------------------------------------------
@@ -272,6 +307,7 @@ class StrictServer(ThreadingHTTPServer):
         Raises OSError.
         """
         self.tls = tls
+        self.idle_seconds: float | None = None  # IDLE_SECONDS, unless there is a reason
         self.is_stopping = False
         self.replies = Tally()  # by outcome
         self._lock = threading.Condition()  # guards the two below
@@ -323,31 +359,31 @@ class StrictServer(ThreadingHTTPServer):
             self._warn("cannot serve a connection: %s", error)  # no thread for it
             self.shutdown_request(request)
 
-    def process_request_thread(self, request: Any, client_address: Any) -> None:
+    def finish_request(self, request: Any, client_address: Any) -> None:
         """Serve the connection, through TLS if that is what we speak."""
-        if self.tls:
-            try:
-                request = self.tls().wrap_socket(
-                    request, server_side=True, do_handshake_on_connect=False
-                )
-            except OSError:  # it has gone already
-                self.shutdown_request(request)
-                return
-        super().process_request_thread(request, client_address)
+        if not self.tls:
+            super().finish_request(request, client_address)
+            return
+        with self.tls().wrap_socket(
+            request, server_side=True, do_handshake_on_connect=False
+        ) as secure:
+            super().finish_request(secure, client_address)
 
     def _refuse(self, request: socket.socket) -> None:
         """Send a 503 and leave the connection half open, for its client to read it."""
         self._warn("%d connections are open; refusing more", MAX_CONNECTIONS)
+        reply = self._too_many()
         with contextlib.suppress(OSError):
             request.setblocking(False)
             if not self.tls:  # to whom a reply in plain text would mean nothing
-                request.send(self._too_many())
+                request.send(reply)
             request.shutdown(socket.SHUT_WR)
         self._refused.append((time.monotonic() + 1, request))
 
     def _too_many(self) -> bytes:
         """Return the reply to a connection over the limit."""
         error = RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
+        self.replies.add(error.code)
         body = encode(error_document(error.status, error.code, error.message))
         fields = content_fields(JSON_TYPE, body) + error.fields
         cors = cors_fields(self.http_settings(), None)
@@ -476,15 +512,18 @@ class StrictHandler(BaseHTTPRequestHandler):
         try:
             if isinstance(self.connection, ssl.SSLSocket):
                 self.connection.settimeout(HEAD_SECONDS)
-                self.connection.do_handshake()
+                self.is_idle = True  # as no request is under way
+                if not self.server.is_stopping:
+                    self.connection.do_handshake()
             self.close_connection = False
             while not self.close_connection:
                 self.handle_one_request()
-        except ssl.SSLEOFError:  # the client went away
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the client went away
             pass
         except ssl.SSLError as error:
-            reason = TLS_REASONS.get(error.reason, error.reason or "failed")
-            logger.info("%s TLS: %s", self.peer, reason.lower().replace("_", " "))
+            reason = str(error.reason or "failed")
+            usual = reason.lower().replace("_", " ")
+            logger.info("%s TLS: %s", self.peer, TLS_REASONS.get(reason, usual))
 
     def handle_one_request(self) -> None:
         """Read one request and reply."""
@@ -537,7 +576,8 @@ class StrictHandler(BaseHTTPRequestHandler):
         """
         deadline = self.head_deadline
         if not self.is_first:
-            deadline = time.monotonic() + IDLE_SECONDS
+            idle_seconds = self.server.idle_seconds or IDLE_SECONDS
+            deadline = time.monotonic() + idle_seconds
         self.received = self.received.removeprefix(b"\r\n")  # RFC 9112, section 2.2
         while self.received in (b"", b"\r"):
             arrived = self.receive_idle(deadline)
@@ -680,14 +720,15 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     def do_OPTIONS(self) -> None:
         """Answer a preflight: those who may read our replies may use any method."""
+        fields = f"Allow: {ALLOWED}\r\n"
+        if self.server.http_settings().allows(self.fields.get("origin")):
+            fields += (
+                f"Access-Control-Allow-Methods: {ALLOWED}\r\n"
+                "Access-Control-Allow-Headers: *, Authorization\r\n"
+                "Access-Control-Max-Age: 86400\r\n"
+            )
         self.log_reply(HTTPStatus.NO_CONTENT)
-        self.send_reply(
-            HTTPStatus.NO_CONTENT,
-            f"Allow: {ALLOWED}\r\n"
-            f"Access-Control-Allow-Methods: {ALLOWED}\r\n"
-            "Access-Control-Allow-Headers: *, Authorization\r\n"
-            "Access-Control-Max-Age: 86400\r\n",
-        )
+        self.send_reply(HTTPStatus.NO_CONTENT, fields)
 
     def send_refusal(self, error: RequestError) -> None:
         """Log and send why a request is refused."""
@@ -708,11 +749,12 @@ class StrictHandler(BaseHTTPRequestHandler):
         session: str = "-",
         detail: str = "",
         fields: str = "",
+        counted: str = "",
         content_type: str = JSON_TYPE,
     ) -> None:
         """Log and send a reply with *body*."""
         fields += content_fields(content_type, body)
-        self.log_reply(status, outcome, session, detail)
+        self.log_reply(status, outcome, session, detail, counted)
         self.send_reply(status, fields, b"" if self.command == "HEAD" else body)
 
     def send_reply(self, status: HTTPStatus, fields: str, body: bytes = b"") -> None:
@@ -731,8 +773,13 @@ class StrictHandler(BaseHTTPRequestHandler):
         outcome: str = "-",
         session: str = "-",
         detail: str = "",
+        counted: str = "",
     ) -> None:
-        """Log the request before it is answered, so that no token leaves unseen."""
+        """Log the request before it is answered, so that no token leaves unseen.
+
+        It is counted by its outcome, or as *counted* where each has its own.
+        """
+        self.server.replies.add(counted or (outcome if outcome != "-" else "Other"))
         logger.info(
             ReplyLine(
                 self.client,

@@ -13,7 +13,9 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
+import sts_config
 import sts_server
+import sts_tokens
 from demo.page import UploadPage
 from demo.sts import StsStandIn
 
@@ -54,7 +56,7 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             server, message = start(options, stack)
-        except (DemoError, sts_server.ConfigError) as error:
+        except (DemoError, sts_config.ConfigError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
         return sts_server.serve(server, message)
@@ -84,10 +86,10 @@ def start(
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     config = write_config(folder, sts.url, options.bucket, options.prefix)
-    tokens = sts_server.TokenCache(sts_server.StsClient().assume_role)
+    tokens = sts_tokens.TokenCache(sts_tokens.StsClient().assume_role)
     with port_of("--port", options.port):
         server = sts_server.TokenServer(
-            "127.0.0.1", options.port, sts_server.LiveConfig(config), tokens
+            "127.0.0.1", options.port, sts_config.LiveConfig(config), tokens
         )
     token_url = f"http://127.0.0.1:{server.server_port}/"
 
@@ -211,7 +213,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def bucket_name(text: str) -> str:
-    if not sts_server.BUCKET_NAME.fullmatch(text):
+    if not sts_config.BUCKET_NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not 3 to 63 lower-case letters, digits and -"
         )
@@ -219,7 +221,7 @@ def bucket_name(text: str) -> str:
 
 
 def object_prefix(text: str) -> str:
-    if not text or not sts_server.OBJECT_PREFIX.fullmatch(text):
+    if not text or not sts_config.OBJECT_PREFIX.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not the beginning of an object name without * and ?"
         )

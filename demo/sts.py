@@ -19,7 +19,8 @@ demo.ram; and which of several errors is reported is ours where the documentatio
 no order.
 
 Sources: "AssumeRole", "GetCallerIdentity" and "Signature method" (RPC style) in the
-STS documentation, "V3 request structure and signature", the tables of common errors.
+STS documentation, "V3 request structure and signature", the tables of common errors,
+and for AccessDeniedDetail "How do I troubleshoot an access denied error?" in RAM's.
 """
 
 from __future__ import annotations
@@ -84,8 +85,8 @@ ALLOW_ALL = (
 
 # The common parameters.  In ACS3 style, headers stand for them.
 _BOTH = [
-    "AccessKeyId",
     "Action",
+    "AccessKeyId",
     "Signature",
     "SignatureMethod",
     "Timestamp",
@@ -160,13 +161,18 @@ class Refused(Exception):
     """An error reply.  What is left out is as in ERRORS, an unknown status is 400."""
 
     def __init__(
-        self, code: str, message: str | None = None, status: int | None = None
+        self,
+        code: str,
+        message: str | None = None,
+        status: int | None = None,
+        denied: Mapping[str, str] | None = None,  # the AccessDeniedDetail
     ) -> None:
         super().__init__(code)
         usual_status, usual_message = ERRORS.get(code, (400, ""))
         self.code = code
         self.message = usual_message if message is None else message
         self.status = usual_status if status is None else status
+        self.denied = denied
 
 
 def missing(name: str) -> Refused:
@@ -381,6 +387,28 @@ def identity(caller: Caller) -> dict[str, str]:
     }
 
 
+def not_permitted(caller: Caller, policy_type: str) -> Refused:
+    """Return the error for an AssumeRole that no policy of *policy_type* allows.
+
+    AccountLevelIdentityBasedPolicy is one of the caller's own, AssumeRolePolicy the
+    trust policy of the role.
+    """
+    who = identity(caller)
+    is_user = caller.session is None
+    detail = {
+        "PolicyType": policy_type,
+        "AuthPrincipalOwnerId": who["AccountId"],
+        "AuthPrincipalType": "SubUser" if is_user else "AssumedRoleUser",
+        "AuthPrincipalDisplayName": who["UserId"]
+        if is_user
+        else who["Arn"].split(":role/")[1].replace("/", ":"),
+        "NoPermissionType": "ImplicitDeny",
+        "AuthAction": "sts:AssumeRole",
+        "EncodedDiagnosticMessage": base64.b64encode(secrets.token_bytes(60)).decode(),
+    }
+    return Refused("NoPermission", denied=detail)
+
+
 # --- What nobody may ask --------------------------------------------------------
 
 
@@ -533,7 +561,9 @@ class StsStandIn:
     """STS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
 
     *clock* returns unix seconds.  Calls beyond *calls_per_second* are throttled, and
-    replies are sent *latency_seconds* late.  Requests may be made from any thread.
+    replies are sent *latency_seconds* late.  With *says_what_denied* a NoPermission has
+    an AccessDeniedDetail, which not every reply of the cloud has.  Requests may be made
+    from any thread.
     """
 
     def __init__(
@@ -543,11 +573,13 @@ class StsStandIn:
         clock: Callable[[], float] = time.time,
         calls_per_second: int | None = None,
         latency_seconds: float = 0.0,
+        says_what_denied: bool = True,
     ) -> None:
         self.port = port
         self.clock = clock
         self.calls_per_second = calls_per_second
         self.latency_seconds = latency_seconds
+        self.says_what_denied = says_what_denied
         self.closing = threading.Event()
         self._changed = threading.Condition()  # guards all below, and tells of changes
         self._users: dict[str, Caller] = {}  # by AccessKeyId
@@ -764,6 +796,8 @@ class StsStandIn:
                 "Recommend": "https://api.aliyun.com/troubleshoot"
                 f"?q={refusal.code}&product=Sts&requestId={request_id}",
             }
+            if refusal.denied and self.says_what_denied:
+                document["AccessDeniedDetail"] = refusal.denied
         if wants_json(request) or isinstance(behaviour, Fail):
             return Reply(status, json.dumps(document).encode(), headers=headers)
         xml = f'<?xml version="1.0" encoding="UTF-8"?>{as_xml(root, document)}'
@@ -812,11 +846,11 @@ class StsStandIn:
         if caller.session and caller.session.policy:
             raise not_imitated("role chaining by a token that has a session policy")
         if caller.may_assume is not None and role_arn not in caller.may_assume:
-            raise Refused("NoPermission")
+            raise not_permitted(caller, "AccountLevelIdentityBasedPolicy")
         if role is None:
             raise Refused("EntityNotExist.Role")
         if not {caller.arn, root_of(caller.arn)} & set(role.trusted):
-            raise Refused("NoPermission")
+            raise not_permitted(caller, "AssumeRolePolicy")
         seconds = int(params.get("DurationSeconds") or DEFAULT_DURATION_SECONDS)
         if not MIN_DURATION_SECONDS <= seconds <= role.max_session_duration_seconds:
             raise Refused("InvalidParameter.DurationSeconds")
@@ -929,7 +963,7 @@ class _Handler(LoopbackHandler):
     def as_bytes(self, reply: Reply) -> bytes:
         """Return the whole of *reply*, for a single send."""
         headers = {
-            "Date": self.date_time_string(int(self.server.service.clock())),
+            "Date": self.date_time_string(),
             "Content-Type": reply.content_type,
             "Content-Length": str(len(reply.body)),
             **reply.headers,
@@ -940,6 +974,11 @@ class _Handler(LoopbackHandler):
         lines += [f"{name}: {value}" for name, value in headers.items()]
         head = "\r\n".join([*lines, "", ""]).encode()
         return head if self.command == "HEAD" else head + reply.body
+
+    def date_time_string(self, timestamp: float | None = None) -> str:
+        """Return *timestamp*, or the time of the stand-in's clock, as HTTP has it."""
+        now: float = self.server.service.clock()
+        return super().date_time_string(int(now if timestamp is None else timestamp))
 
     def close(self, with_reset: bool) -> None:
         if with_reset:  # which is what it means to linger for zero seconds

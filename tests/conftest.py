@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import secret_scan
 from support import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
@@ -20,7 +21,8 @@ from support import (
 )
 
 from demo.sts import StsStandIn
-from sts_server import LiveConfig, StsClient
+from sts_config import LiveConfig
+from sts_tokens import StsClient
 
 PROXY_VARIABLES = (
     "HTTP_PROXY",
@@ -59,6 +61,20 @@ def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _secrets_are_remembered() -> Iterator[None]:
+    """Know the secrets that tests make."""
+    with secret_scan.remember_secrets():
+        yield
+
+
+@pytest.fixture(autouse=True)
+def _no_secret_is_logged() -> Iterator[None]:
+    """Fail a test that has a secret in the log."""
+    with secret_scan.watched_logs():
+        yield
 
 
 class Clock:

@@ -22,7 +22,8 @@ from support import Reply
 
 from demo.oss import OssStandIn
 from demo.sts import ALLOW_ALL, StsStandIn
-from sts_server import AssumeRoleCall, StsClient
+from sts_config import AssumeRoleCall
+from sts_tokens import StsClient
 
 BUCKET = "my-bucket"
 ACCOUNT = "1234567890123456"
@@ -97,6 +98,9 @@ def session_key(
 @dataclass(frozen=True)
 class OssReply(Reply):
     """A reply of OSS."""
+
+    def __post_init__(self) -> None:
+        """Let it show anything: OSS repeats to a client what it was to sign."""
 
     @classmethod
     def of(cls, response: http.client.HTTPResponse) -> OssReply:

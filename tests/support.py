@@ -6,11 +6,17 @@ import contextlib
 import http.client
 import json
 import threading
+import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from sts_server import LiveConfig, StsClient, TokenCache, TokenServer
+import secret_scan
+
+from sts_config import AssumeRoleCall, Config, LiveConfig, LiveTls
+from sts_server import TokenServer
+from sts_tokens import StsClient, TokenCache
 
 ACCESS_KEY_ID = "LTAItestAccessKeyId"
 ACCESS_KEY_SECRET = "testAccessKeySecret+/="
@@ -42,6 +48,11 @@ def write_config(folder: Path, **changes: Any) -> Path:
     return path
 
 
+def call_of(config: Config) -> AssumeRoleCall:
+    """Return the AssumeRole call that any path makes."""
+    return config.grants["/"].call
+
+
 @dataclass(frozen=True)
 class Reply:
     """A reply as its client sees it; header names in lower case."""
@@ -49,6 +60,9 @@ class Reply:
     status: int
     headers: dict[str, str]
     body: bytes
+
+    def __post_init__(self) -> None:
+        secret_scan.check_reply(self.status, self.headers, self.body)
 
     @property
     def json(self) -> Any:
@@ -59,9 +73,11 @@ class Reply:
 class RunningServer:
     """A token server that serves in a thread of its own."""
 
-    def __init__(self, config: LiveConfig, client: StsClient) -> None:
+    def __init__(
+        self, config: LiveConfig, client: StsClient, tls: LiveTls | None = None
+    ) -> None:
         tokens = TokenCache(client.assume_role)
-        self.server = TokenServer("127.0.0.1", 0, config, tokens)
+        self.server = TokenServer("127.0.0.1", 0, config, tokens, tls)
         self.port: int = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(
@@ -110,3 +126,11 @@ def read_reply(connection: http.client.HTTPConnection) -> Reply:
     response = connection.getresponse()
     headers = {name.lower(): value for name, value in response.getheaders()}
     return Reply(response.status, headers, response.read())
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads are about to bring about."""
+    deadline = time.monotonic() + 10
+    while not condition():
+        assert time.monotonic() < deadline, "that should have come true by now"
+        time.sleep(0.002)

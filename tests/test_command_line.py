@@ -16,7 +16,15 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import ACCESS_KEY_SECRET, request, write_config
+import secret_scan
+from login_support import AUDIENCE, ISSUER, service
+from support import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    POLICY_DIRECTORY,
+    request,
+    write_config,
+)
 
 import sts_server
 from demo.sts import Fail, StsStandIn
@@ -33,7 +41,7 @@ def command(*arguments: str | Path) -> list[str]:
 
 def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
     """Run the server until it ends by itself."""
-    return subprocess.run(
+    result = subprocess.run(
         command(*arguments),
         capture_output=True,
         text=True,
@@ -41,6 +49,10 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         env=os.environ | environment,
         check=False,
     )
+    secret_scan.check_text("stderr", result.stderr)
+    if '"SecurityToken"' not in result.stdout:
+        secret_scan.check_text("stdout", result.stdout)
+    return result
 
 
 @contextlib.contextmanager
@@ -63,6 +75,8 @@ def running(
             yield process, int(match[1])
         finally:
             process.kill()
+        output = "".join(map(str, process.communicate()))  # what no test has read
+        secret_scan.check_text("the output", output)
 
 
 def ask(port: int, target: str = "/") -> int:
@@ -399,3 +413,148 @@ def test_running_out_of_files_is_survived_and_logged_once(config: Path) -> None:
         log = process.stderr.read()
 
     assert log.count("cannot accept connections: Too many open files") == 1
+
+
+def test_idle_connections_stay_open_as_long_as_they_are_told(config: Path) -> None:
+    with (
+        running("--config", config, "--keep-alive", "1") as (_, port),
+        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+    ):
+        client.sendall(b"GET /healthz HTTP/1.1\r\nHost: h\r\n\r\n")
+        assert b"keep-alive" in client.recv(65536)
+        begun = time.monotonic()
+
+        assert client.recv(1) == b""
+        assert 0.5 < time.monotonic() - begun < 8
+
+
+@pytest.mark.parametrize("value", ["0", "3601", "-1", "x", "1.5"])
+def test_a_time_out_of_bounds_is_a_usage_error(value: str) -> None:
+    result = run(f"--keep-alive={value}")
+
+    assert result.returncode == 2
+    assert "is not from 1 to 3600 seconds" in result.stderr
+
+
+# --- Users and grants -----------------------------------------------------------
+
+
+@pytest.fixture
+def users(tmp_path: Path, sts: StsStandIn) -> Path:
+    """A config.json with a login service and two grants."""
+    secret = tmp_path / "login.key"
+    secret.touch(mode=0o600)
+    secret.write_bytes(service("HS256").file)
+    return write_config(
+        tmp_path,
+        StsEndpoint=sts.url,
+        TokenReuseTime=None,
+        PolicyFile=None,
+        Authentication={
+            "Issuer": ISSUER,
+            "Audience": AUDIENCE,
+            "SecretFile": "login.key",
+        },
+        Grants={
+            "/avatars": {
+                "PolicyFile": str(POLICY_DIRECTORY / "bucket_write_policy.txt"),
+                "ObjectPrefix": "avatars/$USER_ID/",
+            },
+            "/albums/read": {
+                "PolicyFile": str(POLICY_DIRECTORY / "bucket_read_policy.txt"),
+                "ObjectPrefix": "albums/$USER_ID/",
+                "TokenExpireTime": 3600,
+            },
+        },
+    )
+
+
+def test_once_prints_a_token_of_the_path_and_user_it_is_given(
+    users: Path, sts: StsStandIn
+) -> None:
+    result = run("--once", "/albums/read", "--user", "bob@x", "--config", users)
+
+    issued = sts.issued(json.loads(result.stdout)["SecurityToken"])
+    assert result.returncode == 0
+    assert issued
+    assert issued.role_session_name == "bob@x"
+    assert "albums/bob@x/*" in (issued.policy or "")
+
+
+def test_once_needs_a_path_that_there_is(users: Path, sts: StsStandIn) -> None:
+    result = run("--once", "--config", users)
+
+    assert result.returncode == 2
+    assert result.stderr == "sts_server: --once /: is none of /avatars, /albums/read\n"
+    assert sts.received == 0
+
+
+def test_a_user_that_could_not_log_in_cannot_be_acted_for(users: Path) -> None:
+    result = run("--check", "--user", "../bob", "--config", users)
+
+    assert result.returncode == 2
+    assert "argument --user: user '../bob' has U+002F in it" in result.stderr
+
+
+def test_start_says_that_users_have_to_log_in(users: Path) -> None:
+    with running("--config", users) as (process, port):
+        assert request(port, "/avatars").status == 401
+        process.terminate()
+        assert process.stdout
+        output = process.stdout.read()
+        process.wait(timeout=20)
+
+    assert "Only users who are logged in get a token." in output
+
+
+# --- Check ----------------------------------------------------------------------
+
+
+def test_check_shows_what_is_configured_and_that_it_works(
+    users: Path, sts: StsStandIn
+) -> None:
+    result = run("--check", "--config", users)
+
+    assert result.returncode == 0, result.stdout
+    assert "Each grant gets a token." in result.stdout
+    assert re.search(rf"^  AccessKeyID +{ACCESS_KEY_ID}$", result.stdout, re.M)
+    assert re.search(r"^  AccessKeySecret +set$", result.stdout, re.M)
+    assert re.search(
+        r'^  Authentication: SecretFile +"login.key"$', result.stdout, re.M
+    )
+    assert re.search(
+        r"^  Grants: /albums/read: TokenExpireTime +3600$", result.stdout, re.M
+    )
+    assert '"acs:oss:*:*:my-bucket/avatars/sample-user/*"' in result.stdout
+    assert "Grant /albums/read: " in result.stdout
+    assert ACCESS_KEY_SECRET not in result.stdout + result.stderr
+    assert sts.received == 3  # the probe, and a call for each grant
+
+
+def test_check_says_what_to_do_about_an_error(config: Path, sts: StsStandIn) -> None:
+    values = json.loads(config.read_text()) | {"AccessKeySecret": "anotherOne"}
+    config.write_text(json.dumps(values))
+
+    result = run("--check", "--config", config)
+
+    assert result.returncode == 1
+    assert "SignatureDoesNotMatch" in result.stdout
+    assert "AccessKeySecret does not belong to AccessKeyID" in result.stdout
+    assert "There are problems." in result.stdout
+
+
+def test_check_of_a_wrong_configuration_names_each_problem(tmp_path: Path) -> None:
+    path = write_config(tmp_path, RoleArn="x", TokenExpireTime=1)
+
+    result = run("--check", "--config", path)
+
+    assert result.returncode == 1
+    assert result.stderr.count("\n") == 2
+
+
+def test_check_shows_warnings_once(config: Path) -> None:
+    config.chmod(0o644)
+
+    result = run("--check", "--config", config)
+
+    assert (result.stdout + result.stderr).count("holds a secret") == 1

@@ -10,10 +10,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ACCESS_KEY_SECRET, ROLE_ARN, settings, write_config
+from support import ACCESS_KEY_SECRET, ROLE_ARN, call_of, settings, write_config
 
+import sts_config
 import sts_server
-from sts_server import Config, ConfigError, LiveConfig, load_config, read_file
+from sts_config import (
+    Config,
+    ConfigError,
+    LiveConfig,
+    load_config,
+    read_file,
+)
 
 
 def load(folder: Path, **changes: Any) -> Config:
@@ -29,7 +36,11 @@ def problems(folder: Path, **changes: Any) -> list[str]:
 
 
 def test_settings_reach_the_assume_role_call(tmp_path: Path) -> None:
-    call = load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x").call
+    call = (
+        load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x")
+        .grants["/"]
+        .call
+    )
 
     assert (call.protocol, call.endpoint) == ("https", "sts.aliyuncs.com")
     assert call.role_arn == ROLE_ARN
@@ -47,9 +58,9 @@ def test_defaults_are_those_of_the_reference_servers(tmp_path: Path) -> None:
         tmp_path, TokenExpireTime=None, TokenReuseTime=None, StsCallsPerSecond=None
     )
 
-    assert config.call.duration_seconds == 900
-    assert config.call.role_session_name == "client_name"
-    assert config.token_reuse_seconds == 300
+    assert call_of(config).duration_seconds == 900
+    assert call_of(config).role_session_name == "client_name"
+    assert config.grants["/"].token_reuse_seconds == 300
     assert config.sts_calls_per_second == 80
     assert config.warnings == ()
 
@@ -61,7 +72,7 @@ def test_the_config_json_of_a_reference_package_is_read(tmp_path: Path) -> None:
 
     config = load(tmp_path, BucketName=None, ObjectPrefix=None, PolicyFile="policy.txt")
 
-    assert config.call.policy == '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
+    assert call_of(config).policy == '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
 
 
 def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
@@ -209,8 +220,8 @@ def test_all_problems_are_reported_at_once(tmp_path: Path) -> None:
 
     assert [problem.split()[0] for problem in found] == [
         "RoleArn",
-        "TokenExpireTime",
         "RoleSessionName",
+        "TokenExpireTime",
     ]
 
 
@@ -239,7 +250,7 @@ def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
 
 
 def test_both_spellings_of_the_access_key_id_are_read(tmp_path: Path) -> None:
-    call = load(tmp_path, AccessKeyID=None, AccessKeyId="LTAIother").call
+    call = call_of(load(tmp_path, AccessKeyID=None, AccessKeyId="LTAIother"))
 
     assert call.access_key_id == "LTAIother"
 
@@ -291,7 +302,7 @@ def test_a_byte_order_mark_is_skipped(tmp_path: Path) -> None:
     path = tmp_path / "config.json"
     path.write_text(json.dumps(settings()), encoding="utf-8-sig")
 
-    assert load_config(path, read_file).call.role_arn == ROLE_ARN
+    assert call_of(load_config(path, read_file)).role_arn == ROLE_ARN
 
 
 @pytest.mark.parametrize(
@@ -324,7 +335,7 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
 def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
     config = load(tmp_path, PolicyFile="")
 
-    assert config.call.policy is None
+    assert call_of(config).policy is None
     assert "a token may do everything" in str(config.warnings)
 
 
@@ -345,7 +356,10 @@ def test_sts_endpoint_may_be_a_host_or_a_url(
 ) -> None:
     config = load(tmp_path, StsEndpoint=value)
 
-    assert (config.call.protocol, config.call.endpoint) == expected
+    assert (
+        call_of(config).protocol,
+        call_of(config).endpoint,
+    ) == expected
     assert config.warnings == ()
 
 
@@ -369,7 +383,7 @@ class Edited:
     def session(self, seconds: float = 1.0) -> str:
         """Return the session name in force *seconds* later."""
         self.now += seconds
-        return self.live.current().call.role_session_name
+        return call_of(self.live.current()).role_session_name
 
 
 @pytest.fixture
@@ -392,7 +406,7 @@ def test_an_edit_that_keeps_size_and_time_takes_effect(
     os.utime(edited.path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
     edited.now += 1
-    policy = edited.live.current().call.policy
+    policy = call_of(edited.live.current()).policy
     assert policy
     assert "my-kucket" in policy
 
@@ -406,7 +420,7 @@ def test_files_are_looked_at_once_a_second(
         looks.append(path)
         return read_file(path)
 
-    monkeypatch.setattr(sts_server, "read_file", counted)
+    monkeypatch.setattr(sts_config, "read_file", counted)
 
     for _ in range(12):
         edited.session(0.25)
@@ -437,7 +451,7 @@ def test_a_symlink_swap_takes_effect(tmp_path: Path) -> None:
     os.replace(tmp_path / "swap", tmp_path / "..data")
     now += 1
 
-    assert live.current().call.role_session_name == "two"
+    assert call_of(live.current()).role_session_name == "two"
 
 
 def test_an_edited_template_takes_effect(tmp_path: Path) -> None:
@@ -450,7 +464,7 @@ def test_an_edited_template_takes_effect(tmp_path: Path) -> None:
     template.write_text('{"Version":"1","Statement":[{"Effect":"Allow"}]}')
     now += 1
 
-    assert live.current().call.policy == (
+    assert call_of(live.current()).policy == (
         '{"Version":"1","Statement":[{"Effect":"Allow"}]}'
     )
 
@@ -466,11 +480,11 @@ def test_a_template_that_is_gone_and_back_is_read_again(tmp_path: Path) -> None:
     template.unlink()
     write_config(tmp_path, PolicyFile="policy.txt", RoleSessionName="edited")
     now += 1
-    assert live.current().call.role_session_name == "client_name"
+    assert call_of(live.current()).role_session_name == "client_name"
     template.write_text(content)
     now += 1
 
-    assert live.current().call.role_session_name == "edited"
+    assert call_of(live.current()).role_session_name == "edited"
 
 
 @pytest.mark.parametrize(

@@ -36,12 +36,14 @@ from support import (
     Reply,
     RunningServer,
     read_reply,
+    wait_until,
     write_config,
 )
 
 import sts_http
 from demo.sts import StsStandIn
-from sts_server import LiveConfig, StsClient
+from sts_config import LiveConfig
+from sts_tokens import StsClient
 
 # --- Builders -------------------------------------------------------------------
 
@@ -707,14 +709,6 @@ def check_no_leak(received: bytes, tokens: int) -> None:
     assert b"Traceback" not in received
     assert received.count(b"STS.") <= tokens
     assert received.count(b'"SecurityToken"') <= tokens
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what other threads are about to bring about."""
-    deadline = time.monotonic() + 10
-    while not condition():
-        assert time.monotonic() < deadline, "that should have come true by now"
-        time.sleep(0.002)
 
 
 def check_still_serves(server: RunningServer) -> None:

@@ -51,7 +51,7 @@ from oss_support import BUCKET, KeyPair, OssReply
 from demo.oss import CorsRule, OssStandIn
 from demo.oss_request import Reply, Request
 from demo.sts import ALLOW_ALL
-from sts_server import StsClient
+from sts_tokens import StsClient
 
 MINUTES = 60.0
 DAY = 24 * 60 * MINUTES

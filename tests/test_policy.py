@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from support import POLICY_DIRECTORY
 
-from sts_server import ConfigError, PolicyTemplate
+from sts_config import ConfigError, PolicyTemplate
 
 VALUES = {"BUCKET_NAME": "my-bucket", "OBJECT_PREFIX": "photos/"}
 

@@ -9,8 +9,8 @@ import pytest
 from support import RunningServer, settings, write_config
 
 import sts_http
-import sts_server
-from sts_server import Settings, load_config, read_file
+import sts_tokens
+from sts_config import Settings, load_config, read_file
 
 ROOT = Path(__file__).parent.parent
 README = {
@@ -41,10 +41,10 @@ def test_every_setting_is_in_the_table(
 @each_readme
 def test_every_error_code_of_ours_is_in_a_table(text: str) -> None:
     pairs = (
-        sts_server.UNREACHABLE,
-        sts_server.UNUSABLE,
-        sts_server.NO_CREDENTIALS,
-        sts_server.INTERNAL,
+        sts_tokens.UNREACHABLE,
+        sts_tokens.UNUSABLE,
+        sts_tokens.NO_CREDENTIALS,
+        sts_tokens.INTERNAL,
     )
     codes = [*sts_http.REFUSALS, *(code for code, _ in pairs)]
 

@@ -988,6 +988,32 @@ def test_other_method_is_refused(sts: StsStandIn, call: Call, method: str) -> No
     assert answer.error == documented("UnsupportedHTTPMethod")
 
 
+def test_bare_get_is_refused(sts: StsStandIn) -> None:
+    answer = send(sts, "GET", "/", {})
+
+    document = ElementTree.fromstring(answer.body)
+    assert answer.status == 400
+    assert document.findtext("Code") == "MissingAction"
+
+
+@pytest.mark.parametrize(
+    ("method", "headers", "status"),
+    [
+        pytest.param("GET", {}, 400, id="refusal"),
+        pytest.param("POST", {"Transfer-Encoding": "chunked"}, 501, id="no imitation"),
+    ],
+)
+def test_date_is_that_of_the_clock(
+    sts: StsStandIn, clock: Clock, method: str, headers: dict[str, str], status: int
+) -> None:
+    clock.now = 1_000_000_000.0
+
+    answer = send(sts, method, "/", headers)
+
+    assert answer.status == status
+    assert answer.headers["date"] == "Sun, 09 Sep 2001 01:46:40 GMT"
+
+
 def test_head_is_refused_without_a_body(sts: StsStandIn) -> None:
     with socket.create_connection(("127.0.0.1", sts.port), timeout=10) as connection:
         connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
@@ -1043,7 +1069,7 @@ def test_format_that_is_unknown_is_refused(sts: StsStandIn) -> None:
 def test_reply_to_rpc_is_json_if_accept_asks(sts: StsStandIn) -> None:
     answer = send(sts, "GET", "/", {"Accept": "application/json"})
 
-    assert answer.error == documented("MissingAccessKeyId")
+    assert answer.error == documented("MissingAction")
     assert answer.headers["content-type"] == "application/json;charset=utf-8"
 
 
@@ -1117,6 +1143,46 @@ def test_account_itself_is_refused(sts: StsStandIn, call: Call) -> None:
 
     message = "Roles may not be assumed by root accounts."
     assert answer.error == f"403 NoPermission: {message}"
+    assert "AccessDeniedDetail" not in answer.json
+
+
+@both_styles
+def test_denial_says_which_policy_lacks_an_allow(sts: StsStandIn, call: Call) -> None:
+    me = call(sts, Action="GetCallerIdentity", **NO_PARAMS)
+    sts.add_role(f"{ACCOUNT}:role/closed", trusted=())
+    untrusted = call(sts, RoleArn=f"{ACCOUNT}:role/closed").json["AccessDeniedDetail"]
+    sts.add_user(USER.access_key_id, USER.access_key_secret, may_assume=())
+    unable = call(sts).json["AccessDeniedDetail"]
+
+    assert untrusted.pop("EncodedDiagnosticMessage")
+    assert untrusted == {
+        "PolicyType": "AssumeRolePolicy",
+        "NoPermissionType": "ImplicitDeny",
+        "AuthAction": "sts:AssumeRole",
+        "AuthPrincipalType": "SubUser",
+        "AuthPrincipalOwnerId": "1234567890123456",
+        "AuthPrincipalDisplayName": me.json["UserId"],
+    }
+    assert unable["PolicyType"] == "AccountLevelIdentityBasedPolicy"
+
+
+def test_denial_names_a_role_with_its_session(sts: StsStandIn) -> None:
+    token = issue(sts, RoleSessionName="alice")
+
+    detail = call_acs3(sts, by=token).json["AccessDeniedDetail"]
+
+    assert detail["AuthPrincipalType"] == "AssumedRoleUser"
+    assert detail["AuthPrincipalDisplayName"] == "app:alice"
+
+
+def test_denial_may_say_nothing_of_its_policy(sts: StsStandIn) -> None:
+    sts.add_user(USER.access_key_id, USER.access_key_secret, may_assume=())
+    sts.says_what_denied = False
+
+    answer = call_acs3(sts)
+
+    assert answer.error == documented("NoPermission")
+    assert "AccessDeniedDetail" not in answer.json
 
 
 # --- Issued tokens, and role chaining

@@ -25,12 +25,14 @@ from conftest import Clock, MakeServer
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from support import POLICY_DIRECTORY, ROLE_ARN, RunningServer, write_config
+from support import POLICY_DIRECTORY, ROLE_ARN, RunningServer, call_of, write_config
 
-import sts_server
+import sts_config
+import sts_login
+import sts_tokens
 from demo.sts import Close, Fail, Hang, StsStandIn
-from sts_server import (
-    AssumeRoleCall,
+from sts_config import AssumeRoleCall
+from sts_tokens import (
     CallGate,
     Credentials,
     StsClient,
@@ -107,7 +109,7 @@ class World:
 @pytest.fixture
 def world(monkeypatch: pytest.MonkeyPatch) -> World:
     world = World()
-    monkeypatch.setattr(sts_server, "in_background", world.background.append)
+    monkeypatch.setattr(sts_tokens, "in_background", world.background.append)
     return world
 
 
@@ -189,7 +191,7 @@ def test_a_token_is_for_one_grant_alone(world: World, change: dict[str, Any]) ->
 def test_of_too_many_the_longest_unused_makes_room(
     world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_server, "TOKENS_KEPT", 3)
+    monkeypatch.setattr(sts_tokens, "TOKENS_KEPT", 3)
     calls = [replace(CALL, role_session_name=f"user{n}") for n in range(4)]
     for call in [*calls[:3], calls[0], calls[3]]:  # which leaves 1 the longest unused
         world.get(call)
@@ -316,7 +318,7 @@ def test_an_outage_that_begins_unnoticed_costs_a_second_not_an_error(
     begin = time.monotonic()
 
     assert world.get() == first  # the flight is in the background, and stays there
-    assert sts_server.STALE_SECONDS <= time.monotonic() - begin < 5
+    assert sts_tokens.STALE_SECONDS <= time.monotonic() - begin < 5
     assert len(world.background) == 1
 
 
@@ -376,7 +378,7 @@ def test_a_background_without_threads_is_the_foreground(
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     done: list[bool] = []
 
-    sts_server.in_background(lambda: done.append(True))
+    sts_login.in_background(lambda: done.append(True))
 
     assert done == [True]
 
@@ -419,7 +421,7 @@ def test_a_retry_waits_for_its_turn_too(
     turns.now = time.monotonic()  # so that the deadlines are the same
     sts.script(Fail("ServiceUnavailable"))
 
-    client.assume_role(make_server().server.config.current().call, 10)
+    client.assume_role(call_of(make_server().server.config.current()), 10)
 
     assert len(sts.requests) == 2
     assert turns.slept == pytest.approx([0.0, 0.1])
@@ -446,7 +448,7 @@ def test_who_would_wait_too_long_is_told_at_once() -> None:
 def test_those_who_wait_for_a_place_count_for_those_behind_them() -> None:
     gate = CallGate()
     deadline = time.monotonic() + 20
-    for _ in range(sts_server.STS_MAX_CALLS):
+    for _ in range(sts_tokens.STS_MAX_CALLS):
         gate.enter(deadline, 10_000)
     waiting = threading.Thread(target=gate.enter, args=(deadline, 1))
     waiting.start()
@@ -464,7 +466,7 @@ def test_those_who_wait_for_a_place_count_for_those_behind_them() -> None:
 def test_at_most_32_calls_are_in_flight(
     sts: StsStandIn, sts_client: StsClient, make_server: MakeServer
 ) -> None:
-    call = make_server().server.config.current().call
+    call = call_of(make_server().server.config.current())
     calls = [replace(call, role_session_name=f"user{n}") for n in range(40)]
     with ThreadPoolExecutor(40) as pool, sts.held():
         futures = [pool.submit(sts_client.assume_role, c, 10_000) for c in calls]
@@ -481,19 +483,21 @@ import json, re, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-import sts_server
+import sts_config
+import sts_tokens
 
-sts_server.STS_DEADLINE_SECONDS = 3.0
-config = sts_server.LiveConfig(Path(sys.argv[1])).current()
-tokens = sts_server.TokenCache(sts_server.StsClient().assume_role)
-policy = config.call.policy
+sts_tokens.STS_DEADLINE_SECONDS = 3.0
+config = sts_config.LiveConfig(Path(sys.argv[1])).current()
+tokens = sts_tokens.TokenCache(sts_tokens.StsClient().assume_role)
+call = config.grants["/"].call
+policy = call.policy
 
 
 def get(number):
-    call = replace(config.call, policy=policy.replace("photos", f"user{number}"))
+    own = replace(call, policy=policy.replace("photos", f"user{number}"))
     try:
-        return number, tokens.get(call, 300, 80).credentials.security_token
-    except sts_server.StsError as error:
+        return number, tokens.get(own, 300, 80).credentials.security_token
+    except sts_tokens.StsError as error:
         return number, error.code
 
 
@@ -512,7 +516,7 @@ print(json.dumps([results, seconds, kilobytes]))
 def test_ten_thousand_grants_at_once_stay_within_the_quota_and_each_gets_its_own(
     sts: StsStandIn, tmp_path: Path
 ) -> None:
-    sts.calls_per_second = sts_server.STS_QUOTA
+    sts.calls_per_second = sts_config.STS_QUOTA
     config = write_config(tmp_path, StsEndpoint=sts.url)
     result = subprocess.run(
         [sys.executable, "-c", MANY_GRANTS, str(config)],
@@ -635,8 +639,8 @@ def test_nobody_notices_an_outage_while_the_token_lasts(
     caplog: pytest.LogCaptureFixture,
     outage: Close | Hang | Fail,
 ) -> None:
-    monkeypatch.setattr(sts_server, "STS_DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(sts_server, "STALE_SECONDS", 0.05)
+    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(sts_tokens, "STALE_SECONDS", 0.05)
     reusing.server.tokens = TokenCache(sts_client.assume_role, clock, clock)
     first = reusing.request("/").json
     sts.always(outage)
@@ -674,8 +678,8 @@ class Reuse(RuleBasedStateMachine):
         self.calls = [CALL, OTHER_CALL]
         self.failed_at: dict[AssumeRoleCall, float] = {}
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(sts_server, "in_background", self.world.background.append)
-        self._patch.setattr(sts_server, "STALE_SECONDS", 0.0)
+        self._patch.setattr(sts_tokens, "in_background", self.world.background.append)
+        self._patch.setattr(sts_tokens, "STALE_SECONDS", 0.0)
 
     def teardown(self) -> None:
         self._patch.undo()
@@ -737,7 +741,7 @@ class Reuse(RuleBasedStateMachine):
         if made and world.failure:
             self.failed_at[call] = world.seconds
         if made or len(world.background) > started:
-            assert world.seconds - failed_at >= sts_server.FAILURE_SECONDS
+            assert world.seconds - failed_at >= sts_tokens.FAILURE_SECONDS
         assert len(world.background) - started <= 1
 
     def usable(self, call: AssumeRoleCall) -> bool:

@@ -24,7 +24,7 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from support import RunningServer, request
+from support import RunningServer, call_of, request
 
 import demo.page
 from demo.oss import CUT_OFF, CorsRule, OssStandIn
@@ -1321,7 +1321,7 @@ def test_the_settings_in_the_file_are_those_of_the_demo() -> None:
 
 
 def test_the_policy_of_the_page_fits_its_prefix(token_server: RunningServer) -> None:
-    policy = token_server.server.config.current().call.policy
+    policy = call_of(token_server.server.config.current()).policy
 
     assert policy
     statements = json.loads(policy)["Statement"]

@@ -1,0 +1,1077 @@
+"""What an operator configures: config.json, the files it names, and TLS certificates.
+
+load_config() reads config.json whole and notes every problem; LiveConfig is the
+configuration in force, which an edit replaces if it is right.  A Config has a Grant for
+each path that tokens are handed out on: the AssumeRole call to make, its session policy
+rendered from a template.  Where users log in, the policy and the RoleSessionName are
+completed for each of them.
+
+Sources: "AssumeRole" (STS API reference), "Policy elements" (RAM), "Bucket naming" and
+"Object naming" (OSS documentation).
+"""
+
+from __future__ import annotations
+
+import difflib
+import ipaddress
+import itertools
+import json
+import logging
+import os
+import re
+import secrets
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from fnmatch import fnmatchcase
+from functools import partial
+from pathlib import Path
+from typing import Any, Generic, NoReturn, TypeVar
+
+import sts_login
+from sts_http import (
+    HttpSettings,
+    printable,
+)
+from sts_login import (
+    MAX_USER_BYTES,
+    JwksKeys,
+    Keys,
+    LoginRules,
+    LoginSetupError,
+    LoginVerifier,
+)
+
+logger = logging.getLogger("sts_server")
+
+T = TypeVar("T")
+
+# --- Constants ------------------------------------------------------------------
+
+# AssumeRole, as its API page gives them.  The role's own maximum is checked by STS.
+MIN_DURATION_SECONDS = 900
+MAX_DURATION_SECONDS = 43200
+MAX_POLICY_BYTES = 2048  # the page says characters, its error text bytes
+ROLE_ARN = re.compile(r"acs:ram::\d+:role/[A-Za-z0-9._-]{1,64}")
+ROLE_SESSION_NAME = re.compile(r"[A-Za-z0-9.@_-]{2,64}")
+
+# Both mobile SDKs fetch a new token when less than this is left of the old one, so a
+# token with less than this left is of no use to them (OSSAuthCredentialsProvider).
+SDK_REFRESH_MARGIN_SECONDS = 300
+
+# OSS documentation, "Bucket naming" and "Object naming"
+BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
+OBJECT_PREFIX = re.compile(r"(?![/\\])[^*?\x00-\x1f\x7f-\x9f]*")
+
+MAX_CONFIG_BYTES = 1 << 20
+CONFIG_LOOK_SECONDS = 1.0  # how often, at most, the files are looked at for an edit
+
+# Logins.  The clocks of two machines may differ by the leeway.
+LEEWAY_SECONDS = 60
+MAX_LEEWAY_SECONDS = 300
+KEY_PLACES = ("SecretFile", "PublicKeyFile", "JwksUrl")
+
+# Grants
+GRANT_KEYS = (
+    "PolicyFile",
+    "BucketName",
+    "ObjectPrefix",
+    "TokenExpireTime",
+    "TokenReuseTime",  # which TokenExpireTime bounds
+)
+GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a URL
+MAX_GRANTS = 100
+RESERVED_PATHS = ("/credentials", "/healthz", "/readyz", "/favicon.ico")
+
+# As browsers send them: in lower case, and without a default port
+ORIGIN = re.compile(
+    r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://"
+    r"([a-z0-9._-]+|\[[0-9a-f:]+\])(:[0-9]{1,5})?"
+)
+STS_QUOTA = 100  # calls a second of a whole cloud account (STS FAQ)
+STS_CALLS_PER_SECOND = STS_QUOTA * 4 // 5  # of this process, unless configured
+
+
+class ConfigError(Exception):
+    """What the operator must change before the server can use its configuration.
+
+    *problems* has one line for each, naming file, key, value and bound.
+    """
+
+    def __init__(self, *problems: str) -> None:
+        super().__init__("; ".join(problems))
+        self.problems = problems
+
+
+# --- Session policy template ----------------------------------------------------
+
+PLACEHOLDER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
+SETTING_OF = {  # what an empty placeholder lacks
+    "BUCKET_NAME": "BucketName is empty",
+    "OBJECT_PREFIX": "ObjectPrefix is empty",
+    "USER_ID": "there is no Authentication, which would say who the user is",
+}
+
+NO_BRACES = "has ${; a placeholder has no braces, as in users/$USER_ID/"
+
+# Stands for the user in a rendered policy, until one asks.  Nobody can guess it.
+USER_MARK = f"user-{secrets.token_hex(16)}"
+# What stands before the user in a resource, and in a condition value
+USER_RESOURCE = re.compile(r"acs(:[^:]*){3}:[^*?]*/")
+USER_PREFIX = re.compile(r"([^*?]*/)?")
+ANY_BUCKET = re.compile(rf"[^/]*[*?].*{USER_MARK}", re.DOTALL)
+# A wildcard and what is behind it that reaches the same in each user's folder
+ALIKE = re.compile(r"\*+/?[^*?/]*")
+
+
+def parse_object(where: str, content: bytes) -> dict[str, Any]:
+    """Return the JSON object that the file *where* holds.  Raises ConfigError."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        result = dict(pairs)
+        if len(result) < len(pairs):
+            names = [name for name, _ in pairs]
+            twice = sorted({name for name in names if names.count(name) > 1})
+            raise ValueError(f"{', '.join(twice)} stands there twice")
+        return result
+
+    def no_constant(name: str) -> NoReturn:
+        raise ValueError(f"{name} is not JSON")
+
+    try:
+        document = json.loads(
+            content.decode("utf-8-sig"),  # Windows editors begin with a byte order mark
+            object_pairs_hook=unique,
+            parse_constant=no_constant,
+        )
+        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise ConfigError(f"{where}: is not JSON: {error.msg}, {place}") from None
+    except UnicodeError:
+        raise ConfigError(f"{where}: is not UTF-8 text") from None
+    except ValueError as error:
+        raise ConfigError(f"{where}: {error}") from None
+    except RecursionError:
+        raise ConfigError(f"{where}: is nested too deeply") from None
+    if not isinstance(document, dict):
+        raise ConfigError(f"{where}: must hold one JSON object, {{...}}")
+    return document
+
+
+class PolicyTemplate:
+    """A session policy with $PLACEHOLDERS in its strings.
+
+    Raises ConfigError unless *content* is a policy as AssumeRole takes one: a JSON
+    object with Version "1" and a list of statements ("Policy elements", RAM).  *where*
+    is the file's name for error messages.
+    """
+
+    def __init__(self, where: str, content: bytes) -> None:
+        self._where = where
+        self._document = parse_object(where, content)
+        statements = self._document.get("Statement")
+        if self._document.get("Version") != "1":
+            raise ConfigError(f'{where}: Version must be "1"')
+        if not isinstance(statements, list) or not statements:
+            raise ConfigError(f"{where}: Statement must be a list of statements, [...]")
+        for statement in statements:
+            if not isinstance(statement, dict):
+                raise ConfigError(f"{where}: each Statement must be an object, {{...}}")
+            if statement.get("Effect") not in ("Allow", "Deny"):
+                raise ConfigError(f'{where}: Effect must be "Allow" or "Deny"')
+        self._statements = statements
+
+    def render(self, values: Mapping[str, str]) -> str:
+        """Return the policy as compact JSON, *values* in place of the placeholders.
+
+        The values go into parsed strings, so none can change the policy's structure.
+        Raises ConfigError for a placeholder without a value, for a policy that a user
+        ID might make larger than MAX_POLICY_BYTES, and for a $USER_ID that is no folder
+        of its own: users/$USER_ID* would let the user a have what is of the user ab.
+        """
+        problems: dict[str, None] = {}  # a set that keeps its order
+
+        def value_of(match: re.Match[str]) -> str:
+            name = match[1]
+            value = values.get(name, "")
+            if name not in values:
+                known = ", ".join(f"${known}" for known in values)
+                problems[f"{self._where}: ${name} is none of {known}"] = None
+            elif not value:
+                lacking = SETTING_OF[name]
+                problems[f"{self._where}: uses ${name}, but {lacking}"] = None
+            return value
+
+        def fill(part: Any, is_resource: bool = False) -> Any:
+            if isinstance(part, str):
+                if "${" in part:
+                    problems[f"{self._where}: {part!r:.200} {NO_BRACES}"] = None
+                text = PLACEHOLDER.sub(value_of, part)
+                if USER_MARK in text and not is_user_folder(text, is_resource):
+                    problems[
+                        f"{self._where}: {text.replace(USER_MARK, '$USER_ID')!r:.200} "
+                        "is not of one user alone; $USER_ID must be a whole folder, as "
+                        "in users/$USER_ID/, with no * or ? before it"
+                    ] = None
+                return text
+            if isinstance(part, list):
+                return [fill(item, is_resource) for item in part]
+            if isinstance(part, dict):
+                return {k: fill(item, k == "Resource") for k, item in part.items()}
+            return part
+
+        try:
+            document = fill(self._document)
+        except RecursionError:
+            raise ConfigError(f"{self._where}: is nested too deeply") from None
+        if problems:
+            raise ConfigError(*problems)
+        policy = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
+        size = len(policy.replace(USER_MARK, "x" * MAX_USER_BYTES).encode())
+        if size > MAX_POLICY_BYTES:
+            up_to = "up to " if USER_MARK in policy else ""
+            raise ConfigError(
+                f"{self._where}: has {up_to}{size} bytes with its values filled in; "
+                f"a session policy may have {MAX_POLICY_BYTES}"
+            )
+        return policy
+
+    def warnings(self) -> list[str]:
+        """Return what an operator may not have meant, one line each."""
+        actions: list[str] = []
+        resources: list[str] = []
+        for statement in self._statements:
+            if statement["Effect"] == "Allow":
+                actions += strings(statement.get("Action"))
+                resources += strings(statement.get("Resource"))
+        found = []
+        for action in actions:
+            if action in ("*", "oss:*"):
+                found.append(f'Action "{action}" allows everything the role may do')
+        for resource in resources:
+            if resource in ("*", "acs:oss:*:*:*", "acs:oss:*:*:*/*"):
+                found.append(f'Resource "{resource}" allows every bucket')
+
+        def allows(action: str) -> bool:
+            return any(fnmatchcase(action, pattern.lower()) for pattern in actions)
+
+        multipart = ("oss:ListParts", "oss:AbortMultipartUpload")
+        missing = [action for action in multipart if not allows(action.lower())]
+        if allows("oss:putobject") and missing:
+            found.append(
+                f"allows oss:PutObject without {' and '.join(missing)}, "
+                "which resumable upload needs"
+            )
+        return [f"{self._where}: {warning}" for warning in found]
+
+
+def is_user_folder(text: str, is_resource: bool) -> bool:
+    """Return whether a resource or condition value is within a folder of one user.
+
+    Before the user stand all five parts of a resource: with fewer, or among them, the
+    ":" of a user such as acs:oss:x:y:my-bucket could make parts of its own.
+    """
+    before, _, behind = text.partition(USER_MARK)
+    form = USER_RESOURCE if is_resource else USER_PREFIX
+    return behind.startswith("/") and bool(form.fullmatch(before))
+
+
+def may_collide(one: str, other: str) -> bool:
+    """Return whether some user's folder in the place *one* lies in *other*.
+
+    It does when a folder of a fixed name stands where another has that of the user:
+    who is called like it would get both.  A place that all users share may reach into
+    their folders, but into all of them alike; that is then what its template says.
+    """
+    if USER_MARK not in one:
+        one, other = other, one
+    if USER_MARK not in one:
+        return False
+    if any(ANY_BUCKET.match(place) for place in (one, other)):
+        one, other = without_bucket(one), without_bucket(other)
+    folder, fixed = (place.partition(USER_MARK)[0] for place in (one, other))
+    if USER_MARK in other:
+        return folder != fixed and (
+            folder.startswith(fixed) or fixed.startswith(folder)
+        )
+    fixed = re.split(r"[*?]", other, maxsplit=1)[0]
+    if not folder.startswith(fixed):
+        return fixed.startswith(folder)
+    return fixed != other and not ALIKE.fullmatch(other, len(fixed))
+
+
+def without_bucket(place: str) -> str:
+    """Return a pattern for the objects of *place* in whatever bucket."""
+    if USER_MARK in place:
+        return place.partition("/")[2]
+    return re.sub(r"\A[^*?/]*(/|\Z|(?=[*?]))", "", place)  # * may reach beyond
+
+
+def relative_id(resource: str) -> str:
+    """Return a pattern for what follows acs:oss:<region>:<account>: in a resource."""
+    parts = resource.split(":", 4)
+    # With fewer parts, the last stands for all that is left (demo.ram has it so).
+    return parts[4] if len(parts) == 5 else re.sub(r"\A[^*?]*", "", parts[-1])
+
+
+def allowed_places(policy: str | None) -> list[str]:
+    """Return <bucket>/<object> of what *policy* allows; of lists, with the prefix."""
+    found = []
+    for statement in json.loads(policy)["Statement"] if policy else []:
+        if statement["Effect"] == "Allow":
+            resources = [relative_id(r) for r in strings(statement.get("Resource"))]
+            prefixes = listed_prefixes(statement.get("Condition"))
+            found += resources
+            buckets = [r for r in resources if "/" not in r]
+            found += [f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes]
+    return found
+
+
+def listed_prefixes(condition: Any) -> list[str]:
+    """Return the prefixes that a Condition allows lists of."""
+    tests = condition.values() if isinstance(condition, dict) else ()
+    return [
+        prefix
+        for keys in tests
+        if isinstance(keys, dict)
+        for prefix in strings(keys.get("oss:Prefix"))
+    ]
+
+
+def strings(value: Any) -> list[str]:
+    """Return the strings of a policy element, which may be one string or a list."""
+    items = value if isinstance(value, list) else [value]
+    return [item for item in items if isinstance(item, str)]
+
+
+# --- Configuration --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class AssumeRoleCall:
+    """Every input of an AssumeRole call: equal calls ask for the same token.
+
+    An empty key pair stands for the default credential chain.
+    """
+
+    protocol: str  # of the STS endpoint: "http" or "https"
+    endpoint: str  # host or host:port
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    role_arn: str
+    role_session_name: str
+    duration_seconds: int
+    policy: str | None  # session policy, compact JSON
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one path hands out.  Times are in seconds."""
+
+    path: str
+    call: AssumeRoleCall  # with USER_MARK where the policy has the user
+    token_reuse_seconds: int
+    policy_file: str
+
+    def call_for(self, user: str | None) -> AssumeRoleCall:
+        """Return the call for a verified *user*, or for anybody."""
+        if user is None:
+            return self.call
+        policy = self.call.policy
+        if policy is not None:
+            in_json = json.dumps(user, ensure_ascii=False)[1:-1]
+            policy = policy.replace(USER_MARK, in_json)
+        name = sts_login.role_session_name(user)
+        return replace(self.call, policy=policy, role_session_name=name)
+
+
+@dataclass(frozen=True)
+class Config:
+    """A configuration that was found right."""
+
+    grants: Mapping[str, Grant]  # by path
+    serves_any_path: bool  # with the grant at /
+    login: LoginVerifier | None
+    http: HttpSettings
+    sts_calls_per_second: int
+    warnings: tuple[str, ...]
+    shown: Mapping[str, str]  # the settings in force, without secrets
+
+    @property
+    def description(self) -> str:
+        """What is served, for the operator."""
+        return "; ".join(
+            ("" if self.serves_any_path else f"{grant.path}: ")
+            + f"tokens of {grant.call.duration_seconds} s, "
+            + (grant.policy_file or "no policy")
+            for grant in self.grants.values()
+        )
+
+    def grant(self, path: str) -> Grant | None:
+        """Return what *path* hands out, if anything."""
+        return self.grants.get("/" if self.serves_any_path else path)
+
+
+class Settings:
+    """The settings of one file: each read returns a right value or notes a problem.
+
+    A section is an object within the file; what it lacks, *common* may have.
+    """
+
+    def __init__(
+        self, where: str, values: dict[str, Any], common: Settings | None = None
+    ) -> None:
+        self.where = where
+        self.problems: list[str] = []
+        self.shown: dict[str, str] = {}  # what was read, without secrets
+        self._values = values
+        self._common = common
+        self._read: set[str] = set()
+        self._sections: list[Settings] = []
+        self._is_section = False
+
+    def note(self, key: str, problem: str) -> None:
+        """Remember what is wrong with the setting *key*."""
+        owner = self._owner(key)
+        owner.problems.append(f"{owner.where}: {key} {problem}")
+
+    def has(self, key: str) -> bool:
+        """Return whether the file has *key* at all."""
+        return key in self._owner(key)._values
+
+    def _owner(self, key: str) -> Settings:
+        """Return the settings that *key* is read from."""
+        if self._common and key not in self._values and key in self._common._values:
+            return self._common
+        return self
+
+    def _get(self, key: str, default: Any) -> Any:
+        """Return the value at *key*, whatever it is."""
+        owner = self._owner(key)
+        owner._read.add(key)
+        value = owner._values.get(key, default)
+        if not isinstance(value, dict):
+            owner.shown[key] = json.dumps(value, ensure_ascii=False)
+        return value
+
+    def section(self, key: str, common: Settings | None = None) -> Settings:
+        """Return the settings in the object at *key*."""
+        values = self._get(key, {})
+        if not isinstance(values, dict):
+            self.note(key, "must be an object, {...}")
+            values = {}
+        section = Settings(f"{self.where}: {key}", values, common)
+        section.problems = self.problems
+        section._is_section = True
+        self._sections.append(section)
+        return section
+
+    def expect(self, *keys: str) -> None:
+        """Take *keys* for settings, whether they are read or not."""
+        self._read.update(keys)
+
+    def names(self) -> list[str]:
+        """Return the keys that are set."""
+        return list(self._values)
+
+    def text(self, key: str, default: str = "") -> str:
+        """Return the string at *key*."""
+        value = self._get(key, default)
+        if isinstance(value, str):
+            return value
+        self.note(key, f"must be a string, not {type(value).__name__}")
+        return default
+
+    def texts(self, key: str, *default: str) -> tuple[str, ...]:
+        """Return the strings at *key*, which may be one or a list."""
+        value = self._get(key, list(default))
+        items = [value] if isinstance(value, str) else value
+        if isinstance(items, list) and all(isinstance(item, str) for item in items):
+            return tuple(items)
+        self.note(key, "must be a string or a list of strings")
+        return default
+
+    def matching(
+        self, key: str, pattern: re.Pattern[str], bound: str, default: str = ""
+    ) -> str:
+        """Return the string at *key*, which must match *pattern*."""
+        value = self.text(key, default)
+        if value != default and not pattern.fullmatch(value):
+            self.note(key, f"is {value!r:.100}; it must be {bound}")
+        return value
+
+    def secret(self, key: str) -> str:
+        """Return the string at *key*, which is never shown."""
+        value = self.text(key)
+        if value and not re.fullmatch(r"[!-~]+", value):
+            self.note(key, "has a blank or another character that no key has in it")
+        self.shown[key] = "set" if value else "not set"
+        return value
+
+    def number(
+        self, key: str, default: int, low: int, high: int, unit: str = ""
+    ) -> int:
+        """Return the whole number at *key*; the reference packages write it quoted."""
+        value = self._get(key, default)
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+            value = int(value)
+        if type(value) is int and low <= value <= high:
+            return value
+        bound = f"a whole number {unit}from {low} to {high}"
+        self.note(key, f"is {json.dumps(value)[:80]}; it must be {bound}")
+        return default
+
+    def unknown(self) -> list[str]:
+        """Return a warning for each setting that nothing has read.
+
+        In a section, and where a section is meant, it is a problem: who misspells
+        Authentication does not want a server that is open to everybody.
+        """
+        known = {key.lower(): key for key in sorted(self._read)}
+        found = []
+        for key in sorted(set(self._values) - self._read):
+            nearest = difflib.get_close_matches(key.lower(), known, n=1)
+            hint = f"; did you mean {known[nearest[0]]}?" if nearest else ""
+            if self._is_section or isinstance(self._values[key], dict):
+                self.note(printable(key), f"is not a setting{hint}")
+            else:
+                found.append(f"{self.where}: {printable(key)} is not a setting{hint}")
+        return found + [line for one in self._sections for line in one.unknown()]
+
+    def all_shown(self) -> dict[str, str]:
+        """Return what was read of this and its sections, without secrets."""
+        shown = dict(self.shown)
+        for section in self._sections:
+            name = section.where.removeprefix(f"{self.where}: ")
+            for key, value in section.all_shown().items():
+                shown[f"{name}: {key}"] = value
+        return shown
+
+
+def load_config(
+    path: Path,
+    read: Callable[[Path], bytes],
+    key_sets: dict[str, JwksKeys] | None = None,
+) -> Config:
+    """Return the configuration in the file *path*, with the files it names.
+
+    *read* returns the bytes of a file or raises ConfigError.  *key_sets* has the keys
+    that were fetched before, by URL.  Raises ConfigError with all problems at once.
+    """
+    settings = Settings(str(path), parse_object(str(path), read(path)))
+    settings.expect("Authentication", "Grants")
+    warnings: list[str] = []
+
+    access_key_id = settings.secret("AccessKeyID")
+    other_spelling = settings.secret("AccessKeyId")
+    if access_key_id and other_spelling and access_key_id != other_spelling:
+        settings.note("AccessKeyID", "and AccessKeyId differ; leave one of them out")
+    access_key_id = access_key_id or other_spelling
+    del settings.shown["AccessKeyId"]
+    settings.shown["AccessKeyID"] = access_key_id or "not set"
+    access_key_secret = settings.secret("AccessKeySecret")
+    if bool(access_key_id) != bool(access_key_secret):
+        empty = "AccessKeySecret" if access_key_id else "AccessKeyID"
+        settings.note(
+            empty,
+            "is empty; set it too, or leave both out to use the default "
+            "credential chain (environment, OIDC, profile, ECS role)",
+        )
+    if access_key_secret and is_open_to_others(path):
+        warnings.append(others_may_read(path))
+
+    form = "acs:ram::<account>:role/<name>, as the RAM console shows it"
+    role_arn = settings.matching("RoleArn", ROLE_ARN, form)
+    if not role_arn:
+        settings.note("RoleArn", f"is empty; it must be {form}")
+    sts_calls_per_second = settings.number(
+        "StsCallsPerSecond", STS_CALLS_PER_SECOND, 1, 10_000
+    )
+    protocol, endpoint = sts_endpoint(settings, warnings)
+    key_sets = {} if key_sets is None else key_sets
+    login = load_login(path, settings, warnings, read, key_sets)
+    has_login = settings.has("Authentication")  # though it may be wrong
+    if settings.has("RoleSessionName") and has_login:
+        warnings.append(
+            f"{path}: RoleSessionName is not used: with Authentication each user has "
+            "one of their own"
+        )
+    base = AssumeRoleCall(
+        protocol=protocol,
+        endpoint=endpoint,
+        access_key_id=access_key_id,
+        access_key_secret=access_key_secret,
+        role_arn=role_arn,
+        role_session_name=settings.matching(
+            "RoleSessionName",
+            ROLE_SESSION_NAME,
+            "2 to 64 letters, digits and . @ - _",
+            "client_name",  # as in the PHP sample
+        ),
+        duration_seconds=MIN_DURATION_SECONDS,
+        policy=None,
+    )
+    grants = load_grants(path, settings, base, has_login, warnings, read)
+    http = http_settings(settings)
+
+    warnings += settings.unknown()
+    if settings.problems:
+        raise ConfigError(*dict.fromkeys(settings.problems))
+    return Config(
+        grants={grant.path: grant for grant in grants},
+        serves_any_path=not settings.has("Grants"),
+        login=login,
+        http=http,
+        sts_calls_per_second=sts_calls_per_second,
+        warnings=tuple(dict.fromkeys(warnings)),
+        shown=settings.all_shown(),
+    )
+
+
+def load_login(
+    path: Path,
+    settings: Settings,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+    key_sets: dict[str, JwksKeys],
+) -> LoginVerifier | None:
+    """Return what checks the login tokens; None if nobody has to log in."""
+    if not settings.has("Authentication"):
+        return None
+    section = settings.section("Authentication")
+    for key, meaning in (
+        ("Issuer", "the iss of the login tokens"),
+        ("Audience", "the aud of the login tokens that are meant for this server"),
+    ):
+        if not section.texts(key) or "" in section.texts(key):
+            section.note(key, f"is empty; it must be {meaning}")
+    algorithms = section.texts("Algorithms")
+    leeway_seconds = section.number(
+        "Leeway", LEEWAY_SECONDS, 0, MAX_LEEWAY_SECONDS, "of seconds "
+    )
+    user_claim = section.text("UserClaim", "sub")
+    keys = login_keys(path, section, warnings, read, key_sets)
+    if keys is None or section.problems:
+        return None
+    try:
+        rules = LoginRules(
+            issuer=section.text("Issuer"),
+            audiences=section.texts("Audience"),
+            leeway_seconds=leeway_seconds,
+            user_claim=user_claim,
+        )
+        return LoginVerifier(rules, keys, algorithms)
+    except LoginSetupError as error:
+        section.note("Algorithms" if algorithms else "UserClaim", str(error))
+    return None
+
+
+def login_keys(
+    path: Path,
+    section: Settings,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+    key_sets: dict[str, JwksKeys],
+) -> Keys | None:
+    """Return the keys that login tokens are signed with, None if that is not known."""
+    places = {key: section.text(key) for key in KEY_PLACES}
+    used = [key for key, place in places.items() if place]
+    if len(used) != 1:
+        names = ", ".join(KEY_PLACES)
+        section.note(names, "are three ways to name a key; set exactly one of them")
+        return None
+    (kind,) = used
+    place = places[kind]
+    try:
+        if kind == "JwksUrl":
+            if place not in key_sets:
+                key_sets[place] = JwksKeys(place)
+            return key_sets[place]
+        key_path = path.parent / place
+        if kind == "PublicKeyFile":
+            return sts_login.public_key(str(key_path), read(key_path))
+        keys = sts_login.secret_key(str(key_path), read(key_path))
+        if is_open_to_others(key_path):
+            warnings.append(others_may_read(key_path))
+        return keys
+    except ConfigError as error:
+        section.problems += error.problems
+    except LoginSetupError as error:
+        section.note(kind, str(error))
+    return None
+
+
+def load_grants(
+    path: Path,
+    settings: Settings,
+    base: AssumeRoleCall,
+    has_login: bool,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+) -> list[Grant]:
+    """Return what the paths hand out; without Grants, what any path does."""
+    if not settings.has("Grants"):
+        grants = [load_grant("/", path, settings, base, has_login, warnings, read)]
+    else:
+        section = settings.section("Grants")
+        section.expect(*section.names())  # what is no path is said to be none below
+        settings.expect(*GRANT_KEYS)  # though each grant may have its own
+        grants = []
+        for name in section.names():
+            if not GRANT_PATH.fullmatch(name) or name.startswith(RESERVED_PATHS):
+                section.note(
+                    printable(name),
+                    "is no path for a grant; it must be one such as /avatars or "
+                    f"/albums/read, and not begin with {', '.join(RESERVED_PATHS)}",
+                )
+                continue
+            own = section.section(name, common=settings)
+            own.expect(*GRANT_KEYS)
+            grants.append(load_grant(name, path, own, base, has_login, warnings, read))
+        if not section.names():
+            settings.note("Grants", "is empty; leave it out to serve any path")
+        if len(section.names()) > MAX_GRANTS:
+            settings.note("Grants", f"has more than {MAX_GRANTS} paths")
+            return grants[:1]
+    check_apart(settings, grants)
+    return grants
+
+
+def load_grant(
+    name: str,
+    path: Path,
+    settings: Settings,
+    base: AssumeRoleCall,
+    has_login: bool,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+) -> Grant:
+    """Return what the path *name* hands out."""
+    duration_seconds = settings.number(
+        "TokenExpireTime",
+        MIN_DURATION_SECONDS,
+        MIN_DURATION_SECONDS,
+        MAX_DURATION_SECONDS,
+        "of seconds ",
+    )
+    token_reuse_seconds = settings.number(
+        "TokenReuseTime",
+        duration_seconds // 3,
+        0,
+        duration_seconds - SDK_REFRESH_MARGIN_SECONDS,
+        "of seconds ",
+    )
+    policy, policy_file = session_policy(path, settings, has_login, warnings, read)
+    if has_login and USER_MARK not in (policy or ""):
+        warnings.append(
+            f"{settings.where}: Authentication without $USER_ID in ObjectPrefix or "
+            f"{policy_file or 'a policy'}; each user may do what the others may"
+        )
+    call = replace(base, duration_seconds=duration_seconds, policy=policy)
+    return Grant(name, call, token_reuse_seconds, policy_file)
+
+
+def check_apart(settings: Settings, grants: Iterable[Grant]) -> None:
+    """Note it if some user's folder may be within what is another's, or everybody's."""
+    places = {  # and the path of one grant that has it
+        place: grant.path
+        for grant in grants
+        for place in allowed_places(grant.call.policy)
+    }
+    for one, other in itertools.combinations(places, 2):
+        if may_collide(one, other):
+            names = [place.replace(USER_MARK, "$USER_ID") for place in (one, other)]
+            settings.note(
+                "$USER_ID",
+                f"may be the name of another folder: {names[0]!r} (path {places[one]}) "
+                f"and {names[1]!r} (path {places[other]}) are one place for some user; "
+                "put $USER_ID into a folder that has only users, as in users/$USER_ID/",
+            )
+            return
+
+
+def http_settings(settings: Settings) -> HttpSettings:
+    """Return AllowedOrigins and TrustedProxies."""
+    origins = settings.texts("AllowedOrigins", "*")
+    for origin in origins:
+        if origins != ("*",) and not ORIGIN.fullmatch(origin):
+            settings.note(
+                "AllowedOrigins",
+                f"has {origin!r:.100}; it must be * or origins as browsers send them, "
+                "such as https://app.example.com, without a default port or a slash",
+            )
+    networks = []
+    for text in settings.texts("TrustedProxies"):
+        try:
+            networks.append(ipaddress.ip_network(text))
+        except ValueError:
+            settings.note(
+                "TrustedProxies",
+                f"has {text!r:.100}; it must be addresses or networks, such as "
+                "10.0.0.5 or 10.0.0.0/8",
+            )
+    return HttpSettings(
+        allowed_origins=None if origins == ("*",) else frozenset(origins),
+        trusted_proxies=tuple(networks),
+    )
+
+
+def is_open_to_others(path: Path) -> bool:
+    """Return whether the group or the world may read the file; never on Windows."""
+    try:
+        return os.name == "posix" and bool(path.stat().st_mode & 0o077)
+    except OSError:
+        return False
+
+
+def others_may_read(path: Path) -> str:
+    """Return the warning about a file that is_open_to_others()."""
+    return f"{path}: holds a secret and others may read it (chmod 600)"
+
+
+def sts_endpoint(settings: Settings, warnings: list[str]) -> tuple[str, str]:
+    """Return protocol and host[:port] of StsEndpoint, which may also be a URL."""
+    value = settings.text("StsEndpoint", "sts.aliyuncs.com")
+    match = re.fullmatch(
+        r"(?:(https?)://)?([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?/?",
+        value,
+    )
+    if not match or not 0 < int(match[3] or 443) < 65536:
+        form = "a host, host:port, http://host:port or https://host:port"
+        settings.note("StsEndpoint", f"is {value!r}; it must be {form}")
+        return "", ""
+    protocol, host, port = match[1] or "https", match[2], match[3]
+    if protocol == "http" and not re.match(r"localhost$|127\.|\[::1\]", host):
+        warnings.append(
+            f"{settings.where}: StsEndpoint is plain HTTP; anyone on the way to it "
+            "can read the tokens"
+        )
+    return protocol, f"{host}:{port}" if port else host
+
+
+def session_policy(
+    path: Path,
+    settings: Settings,
+    has_login: bool,
+    warnings: list[str],
+    read: Callable[[Path], bytes],
+) -> tuple[str | None, str]:
+    """Return the rendered session policy and its file's name, or None and ""."""
+    values = {  # of the placeholders
+        "USER_ID": USER_MARK if has_login else "",
+        "BUCKET_NAME": settings.matching(
+            "BucketName",
+            BUCKET_NAME,
+            "3 to 63 lower-case letters, digits and -, as the OSS console shows it",
+        ),
+        "OBJECT_PREFIX": object_prefix(settings, has_login),
+    }
+    policy_file = settings.text("PolicyFile")
+    if not settings.has("PolicyFile"):
+        form = "a session policy template, such as policy/bucket_write_policy.txt"
+        settings.note("PolicyFile", f"is missing; it must name {form}")
+        return None, ""
+    if not policy_file:
+        warnings.append(
+            f"{settings.where}: PolicyFile is empty; a token may do everything that "
+            "the role may do"
+        )
+        return None, ""
+    try:
+        policy_path = path.parent / policy_file
+        template = PolicyTemplate(str(policy_path), read(policy_path))
+        warnings += template.warnings()
+        return template.render(values), policy_file
+    except ConfigError as error:
+        settings.problems += error.problems
+        return None, policy_file
+
+
+def object_prefix(settings: Settings, has_login: bool) -> str:
+    """Return ObjectPrefix, with USER_MARK for $USER_ID."""
+    prefix = settings.matching(
+        "ObjectPrefix",
+        OBJECT_PREFIX,
+        "the beginning of an object name: no / or \\ first, no control characters, "
+        "no * or ?, which a policy takes for wildcards",
+    )
+    if "${" in prefix:
+        settings.note("ObjectPrefix", NO_BRACES)
+    for name in PLACEHOLDER.findall(prefix):
+        if name != "USER_ID":
+            settings.note("ObjectPrefix", f"has ${name}; only $USER_ID may be in it")
+        elif not has_login:
+            settings.note("ObjectPrefix", f"has $USER_ID, but {SETTING_OF['USER_ID']}")
+    return PLACEHOLDER.sub(
+        lambda match: USER_MARK if match[1] == "USER_ID" else match[0], prefix
+    )
+
+
+def read_file(path: Path) -> bytes:
+    """Return the bytes of *path*.  Raises ConfigError."""
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        reason = error.strerror or type(error).__name__
+        raise ConfigError(f"{path}: cannot be read: {reason}") from None
+    except ValueError:  # a null character in the name
+        raise ConfigError(f"{printable(str(path))}: is no file name") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{path}: is larger than {MAX_CONFIG_BYTES} bytes")
+    return content
+
+
+class LiveFiles(Generic[T]):
+    """What *load* makes of some files: of the newest that were right.
+
+    The reference servers read their files for every request.  This reads them again at
+    most every CONFIG_LOOK_SECONDS, and compares contents: no way of writing a file, nor
+    a clock, can hide an edit.  A wrong edit is logged and changes nothing.
+
+    *load* is given a function that returns the bytes of a file, and raises ConfigError,
+    as the constructor does if the first files are wrong.
+    """
+
+    name = "files"
+
+    def __init__(
+        self,
+        load: Callable[[Callable[[Path], bytes]], T],
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._load = load
+        self._clock = clock
+        self._looking = threading.Lock()  # held by the one thread that reads the files
+        self._seen: dict[Path, bytes | None] = {}  # what the last load read
+        self._next_look = clock() + CONFIG_LOOK_SECONDS
+        self.generation = 0
+        self._take_up()
+
+    def current(self) -> T:
+        """Return what to use now."""
+        if self._clock() >= self._next_look and self._looking.acquire(blocking=False):
+            try:
+                self._next_look = self._clock() + CONFIG_LOOK_SECONDS
+                self._look()
+            finally:
+                self._looking.release()
+        return self._content
+
+    def _look(self) -> None:
+        """Take up an edit of the files, if there is one and it is right."""
+        if all(read_or_none(path) == seen for path, seen in self._seen.items()):
+            return
+        try:
+            self._take_up()
+        except ConfigError as error:
+            for problem in error.problems:
+                logger.error("%s", problem)
+            logger.error("the %s read before stays in force", self.name)
+        else:
+            logger.info("new %s: %s", self.name, self.description())
+
+    def _take_up(self) -> None:
+        self._seen = {}
+        self._content = self._load(self._read)
+        self.generation += 1
+        self.loaded_at = self._clock()
+
+    def _read(self, path: Path) -> bytes:
+        self._seen[path] = None
+        content = self._seen[path] = read_file(path)
+        return content
+
+    def description(self) -> str:
+        """Return what is in force, for the log."""
+        return ", ".join(map(str, self._seen))
+
+    def age_seconds(self) -> float:
+        """Return for how long it has been in force."""
+        return self._clock() - self.loaded_at
+
+
+def read_or_none(path: Path) -> bytes | None:
+    """Return the bytes of *path*, None if it cannot be read."""
+    try:
+        return read_file(path)
+    except ConfigError:
+        return None
+
+
+class LiveConfig(LiveFiles[Config]):
+    """The configuration in force.  Raises ConfigError if the first one is wrong."""
+
+    name = "configuration"
+
+    def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._path = path
+        self._key_sets: dict[str, JwksKeys] = {}
+        super().__init__(self._load_config, clock)
+
+    def _load_config(self, read: Callable[[Path], bytes]) -> Config:
+        config = load_config(self._path, read, self._key_sets)
+        for warning in config.warnings:
+            logger.warning("%s", warning)
+        if self.generation and self._content.login and not config.login:
+            logger.warning(
+                "%s: Authentication is gone; now whoever reaches the port gets a token",
+                self._path,
+            )
+        return config
+
+    def description(self) -> str:
+        """Return what is served now."""
+        return self._content.description
+
+
+class LiveTls(LiveFiles[ssl.SSLContext]):
+    """The TLS certificate in force, and its key.
+
+    A renewed one is for new connections; those that are open go on.  Raises ConfigError
+    if the first one is wrong.
+    """
+
+    name = "TLS certificate"
+
+    def __init__(
+        self,
+        certificate: Path,
+        key: Path,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__(partial(load_tls, certificate, key), clock)
+
+
+def load_tls(
+    certificate: Path, key: Path, read: Callable[[Path], bytes]
+) -> ssl.SSLContext:
+    """Return a context for a server with these PEM files.  Raises ConfigError."""
+
+    def no_password() -> NoReturn:
+        raise ConfigError(f"{key}: is encrypted; this server cannot ask for a password")
+
+    for path in dict.fromkeys((certificate, key)):
+        read(path)  # so that it is known what was loaded, and that it can be read
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.set_alpn_protocols(["http/1.1"])
+    # A client that goes away without close_notify has done nothing that needs an alert,
+    # and we still want to say close_notify when it is we who end its sending (drain()).
+    context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # OpenSSL 3
+    context.options |= ssl.OP_NO_RENEGOTIATION  # which costs us more than a client
+    try:
+        context.load_cert_chain(certificate, key, no_password)
+    except ssl.SSLError as error:
+        problem = "is no PEM certificate chain and key"
+        if error.reason == "KEY_VALUES_MISMATCH":
+            problem = "does not belong to the key"
+        raise ConfigError(f"{certificate}: {problem} ({key})") from None
+    except OSError as error:  # it went away after it was read
+        raise ConfigError(f"{certificate}: cannot be read: {error.strerror}") from None
+    if is_open_to_others(key):
+        logger.warning("%s", others_may_read(key))
+    return context

@@ -1,0 +1,163 @@
+"""What nobody may read in a log or in a reply that is no token document.
+
+Each test runs within watched_logs(), and each Reply is looked at when it is made.  The
+secrets are those that the tests themselves have made: remember_secrets() notes key
+pairs and tokens of the STS stand-in, login tokens and the secrets they are signed with.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import functools
+import logging
+import re
+from collections.abc import Callable, Iterator, Mapping
+from typing import Any
+from urllib.parse import unquote
+
+import pytest
+from login_support import LoginService
+
+import sts_login
+from demo.sts import StsStandIn
+from sts_server import JsonFormatter, LogFormatter
+
+LOGGERS = ("sts_server", "demo")
+SCANNED_BYTES = 1 << 16  # of a reply: some are objects of many megabytes
+
+# So that a scan costs the same however many secrets there are, of a long one just the
+# beginning is kept, and looked up at each place of a run of its characters.
+BEGINNING = 40
+RUN = re.compile(rf"[A-Za-z0-9_+/=-]{{{BEGINNING},}}")
+MIN_SECRET = 16  # "secret", as in some tests, is also a word
+
+LOGIN_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}")  # of anybody
+
+_long: set[str] = set()
+_short: set[str] = set()
+
+
+class SecretShown(AssertionError):
+    """A secret is where others may read it."""
+
+
+def remember(*secrets: str) -> None:
+    """Take *secrets* for such from now on."""
+    for secret in secrets:
+        if len(secret) >= BEGINNING and RUN.match(secret):
+            _long.add(secret[:BEGINNING])
+        elif len(secret) >= MIN_SECRET:
+            _short.add(secret)
+
+
+def secret_in(text: str) -> str:
+    """Return the beginning of a secret that *text* has in it, or ""."""
+    if "%" in text:
+        text += unquote(text)
+    if match := LOGIN_TOKEN.search(text):
+        return match[0][:BEGINNING]
+    for secret in list(_short):
+        if secret in text:
+            return secret
+    for run in RUN.findall(text):
+        for begin in range(len(run) - BEGINNING + 1):
+            if run[begin : begin + BEGINNING] in _long:
+                return str(run[begin : begin + BEGINNING])
+    return ""
+
+
+def check_text(where: str, text: str) -> None:
+    """Raise SecretShown if *text* has a secret in it."""
+    if secret := secret_in(text):
+        raise SecretShown(f"{where} shows {secret[:8]}...: {text[:500]}")
+
+
+def check_reply(status: int, headers: Mapping[str, str], body: bytes) -> None:
+    """Raise SecretShown if a reply of ours has a secret in it.
+
+    A token document may have its own.  What OSS replies shows the string that a request
+    has signed, with the security token.
+    """
+    if headers.get("server") != "sts-server":
+        return
+    check_text("a header", "\n".join(f"{k}: {v}" for k, v in headers.items()))
+    if status != 200 or b'"SecurityToken"' not in body:
+        check_text("a reply", body[:SCANNED_BYTES].decode("latin-1"))
+
+
+class _Watch(logging.Handler):
+    """Looks at each record in the forms that the server writes."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[SecretShown] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        for formatter in (LogFormatter(), JsonFormatter()):
+            try:
+                check_text("the log", formatter.format(record))
+            except SecretShown as error:
+                self.found.append(error)
+
+
+@contextlib.contextmanager
+def watched_logs(*names: str) -> Iterator[None]:
+    """Raise SecretShown at the end if a secret was logged meanwhile."""
+    watch = _Watch()
+    loggers = [logging.getLogger(name) for name in names or LOGGERS]
+    for logger in loggers:
+        logger.addHandler(watch)
+    try:
+        yield
+    finally:
+        for logger in loggers:
+            logger.removeHandler(watch)
+    if watch.found:
+        raise watch.found[0]
+
+
+@contextlib.contextmanager
+def remember_secrets() -> Iterator[None]:
+    """Have each secret that a test makes remembered."""
+    with pytest.MonkeyPatch.context() as patch:
+
+        def after(owner: Any, name: str, note: Callable[[Any], None]) -> None:
+            """Call *note* with what the function returns."""
+            function = getattr(owner, name)
+
+            @functools.wraps(function)
+            def wrapper(*args: Any, **kwargs: Any) -> Any:
+                result = function(*args, **kwargs)
+                note(result)
+                return result
+
+            patch.setattr(owner, name, wrapper)
+
+        after(StsStandIn, "add_user", lambda user: remember(user.access_key_secret))
+        after(StsStandIn, "_issue", remember_issued)
+        after(LoginService, "sign", remember_login_token)
+        after(sts_login, "secret_key", lambda key: remember_bytes(key.key))
+        yield
+
+
+def remember_issued(token: Any) -> None:
+    """Take what STS issued for secret, but not the AccessKeyId."""
+    remember(token.access_key_secret, token.security_token)
+
+
+def remember_login_token(token: str) -> None:
+    """Take a login token for secret, and its claims and signature alone."""
+    header, _, rest = token.partition(".")
+    remember(*rest.split("."), token if not header.startswith("eyJ") else "")
+
+
+def remember_bytes(secret: bytes) -> None:
+    """Take a secret for such however it may be written."""
+    remember(
+        secret.decode("latin-1").strip(),
+        repr(secret)[2:-1].strip(),
+        secret.hex(),
+        base64.b64encode(secret).decode(),
+        base64.urlsafe_b64encode(secret).decode(),
+    )

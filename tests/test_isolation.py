@@ -1,0 +1,1154 @@
+"""No user gets what is another's, whatever they are called and however it is set up.
+
+What a token may do is asked of demo.ram, which evaluates policies as RAM documents it.
+"""
+
+from __future__ import annotations
+
+import itertools
+import json
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from functools import lru_cache
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from conftest import MakeServer
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from login_support import (
+    ANY_USERS,
+    USERS,
+    accepted,
+    authentication,
+    bearer,
+    service,
+)
+from support import POLICY_DIRECTORY, RunningServer
+from support import settings as working_settings
+
+from demo import ram
+from demo.oss_operations import OPERATIONS
+from demo.sts import ALLOW_ALL, StsStandIn
+from sts_config import Config, ConfigError, load_config
+from sts_login import MAX_USER_BYTES
+
+BUCKET = "my-bucket"
+UPLOAD_PAGE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
+TEMPLATES = [*sorted(POLICY_DIRECTORY.iterdir()), UPLOAD_PAGE]
+PREFIXES = ["users/$USER_ID/", "$USER_ID/", "照片/$USER_ID/in/", "a/$USER_ID/$USER_ID/"]
+
+ROLE = [ram.parse(ALLOW_ALL)]
+LIST = "oss:ListObjects"
+ACTIONS = sorted(
+    {operation.action for operation in OPERATIONS.values() if operation.action}
+    | {"oss:DeleteObject", "oss:PutObjectAcl", "oss:PutObjectTagging"}
+    | {"oss:GetObjectAcl", "oss:RestoreObject", "oss:PutBucketAcl", "oss:DeleteBucket"}
+)
+
+
+class Policies(dict[Path, bytes]):
+    """The files of a configuration, none of which is on a disk."""
+
+    def read(self, path: Path) -> bytes:
+        return self[path]
+
+
+def load(
+    policy: bytes | Mapping[str, bytes] | None = None,
+    *,
+    logs_in: bool = True,
+    **changes: Any,
+) -> Config:
+    """Return the configuration with a *policy* template, or several by file name."""
+    changes = {
+        "ObjectPrefix": "users/$USER_ID/",
+        "Authentication": {
+            "Issuer": "https://login.example.com/",
+            "Audience": "app",
+            "SecretFile": "secret",
+        }
+        if logs_in
+        else None,
+    } | changes
+    policies = policy if isinstance(policy, Mapping) else {"p": policy}
+    if policy is not None:
+        changes = {"PolicyFile": "p"} | changes
+    files = Policies({Path(name): content or b"" for name, content in policies.items()})
+    files[Path("c")] = json.dumps(working_settings(**changes)).encode()
+    files[Path("secret")] = service("HS256").file
+    return load_config(Path("c"), files.read)
+
+
+def problems(*args: Any, **changes: Any) -> list[str]:
+    """Return what is wrong with a configuration."""
+    try:
+        load(*args, **changes)
+    except ConfigError as error:
+        return list(error.problems)
+    return []
+
+
+@lru_cache
+def shipped(template: Path, prefix: str) -> Config:
+    """Return a configuration with a template that is ours."""
+    return load(template.read_bytes(), ObjectPrefix=prefix)
+
+
+class Token:
+    """What a token of *user* may do."""
+
+    def __init__(self, config: Config, user: str, path: str = "/") -> None:
+        self.call = config.grants[path].call_for(user)
+        assert self.call.policy
+        self.text = self.call.policy
+        self.policy = ram.parse(self.text)
+
+    def may(self, action: str, bucket: str, key: str = "", **context: str) -> bool:
+        resource = f"acs:oss:oss-cn-hangzhou:1234567890123456:{bucket}"
+        if key:
+            resource = f"{resource}/{key}"
+        decision = ram.decide(ROLE, self.policy, action, resource, context)
+        return decision is ram.Decision.ALLOWED
+
+    def may_list(self, bucket: str, prefix: str | None) -> bool:
+        context = {} if prefix is None else {"oss:Prefix": prefix}
+        return self.may(LIST, bucket, **context)
+
+    def what_it_may(self, bucket: str, key: str) -> list[str]:
+        """Return the actions on an object that are allowed."""
+        return [action for action in ACTIONS if self.may(action, bucket, key)]
+
+
+# --- Users ----------------------------------------------------------------------
+
+NASTY = [
+    "auth0|5f7c8ec7c33c6c004bbafe82",
+    "alice@example.com",
+    "a%2Fb",
+    "a%2F..%2Fb",
+    "acs:oss:x:y:my-bucket",
+    "my-bucket",
+    "users",
+    "a",
+    "ab",
+    "USER_ID",
+    "&",
+    "[]",
+    "...",
+    "oss:Prefix",
+    "5",
+    "null",
+    "张三",
+    "a" * MAX_USER_BYTES,
+    "a" * (MAX_USER_BYTES - 1) + "b",
+    "张" * (MAX_USER_BYTES // 3),
+]
+NASTY_TEXT = accepted(st.text("ab|@:.%2Fu-_,;=#é张\u0301", min_size=1, max_size=12))
+SOME_USERS = st.one_of(ANY_USERS, USERS, NASTY_TEXT, st.sampled_from(NASTY))
+
+
+@st.composite
+def users_nearly_equal(draw: st.DrawFn) -> tuple[str, str]:
+    """Return a user, and one that differs in an end or in its case."""
+    user = draw(SOME_USERS)
+    more = draw(st.text("a:.%|/*-é\u0301", min_size=1, max_size=3))
+    edits = [user + more, more + user, user[:-1], user[1:], user.swapcase(), user * 2]
+    return user, draw(accepted(st.sampled_from(edits)))
+
+
+PAIRS = st.one_of(st.tuples(SOME_USERS, SOME_USERS), users_nearly_equal()).filter(
+    lambda pair: pair[0] != pair[1]
+)
+KEYS = st.one_of(
+    st.sampled_from(
+        ["", "a", "*", "?*", "/", "//x", "../b/x", "%2e%2e/", "a\\b", "$x"]
+    ),
+    st.text(st.characters(codec="utf-8"), max_size=8),
+    SOME_USERS.map("users/{}/x".format),
+    SOME_USERS.map("../{}/x".format),
+)
+
+each_template = pytest.mark.parametrize("template", TEMPLATES, ids=lambda p: p.stem)
+each_prefix = pytest.mark.parametrize("prefix", PREFIXES)
+
+
+@each_template
+@each_prefix
+@given(PAIRS, KEYS)
+@settings(max_examples=8, deadline=None)
+def test_what_is_under_the_prefix_of_one_user_is_no_business_of_another(
+    template: Path, prefix: str, users: tuple[str, str], key: str
+) -> None:
+    config = shipped(template, prefix)
+    tokens = [Token(config, user) for user in users]
+    granted = []
+    for user, own, other in zip(users, tokens, tokens[::-1], strict=True):
+        folder = prefix.replace("$USER_ID", user)
+        granted.append(own.what_it_may(BUCKET, folder + key))
+        assert other.what_it_may(BUCKET, folder + key) == []
+        assert own.may_list(BUCKET, folder + key) == (template == UPLOAD_PAGE)
+        assert not other.may_list(BUCKET, folder + key)
+
+    assert granted[0] == granted[1] != []
+    names = {token.call.role_session_name for token in tokens}
+    assert len(names) == 2
+
+
+@each_template
+@each_prefix
+@given(SOME_USERS, KEYS, st.text(st.characters(codec="utf-8"), max_size=3))
+@settings(max_examples=8, deadline=None)
+def test_nothing_outside_a_users_prefix_is_allowed(
+    template: Path, prefix: str, user: str, key: str, more: str
+) -> None:
+    folder = prefix.replace("$USER_ID", user)
+    token = Token(shipped(template, prefix), user)
+    bare = folder.rstrip("/")
+    outside = {
+        "",
+        key,
+        bare,
+        bare[:-1],
+        bare + more,
+        f"{bare}{more}/{key}",
+        f"{more}{folder}{key}",
+        prefix.partition("$")[0] + key,
+        folder.replace("/", "%2F") + key,
+        folder.swapcase() + key,
+    }
+    for other in outside:
+        if not other.startswith(folder):
+            assert token.what_it_may(BUCKET, other) == []
+            assert not token.may_list(BUCKET, other)
+    for bucket in {"other-bucket", BUCKET + "-2", BUCKET[:-1], user} - {BUCKET}:
+        assert token.what_it_may(bucket, folder + key) == []
+        assert token.what_it_may(bucket, f"x:{BUCKET}/{folder}{key}") == []
+        assert not token.may_list(bucket, folder)
+    assert not token.may_list(BUCKET, None)
+
+
+def filled(part: Any, values: Mapping[str, str]) -> Any:
+    """Return a template with *values* in place of its placeholders."""
+    if isinstance(part, str):
+        for name, value in values.items():
+            part = part.replace(name, value)
+        return part
+    if isinstance(part, list):
+        return [filled(item, values) for item in part]
+    return {name: filled(item, values) for name, item in part.items()}
+
+
+@each_template
+@each_prefix
+@given(SOME_USERS)
+@settings(max_examples=8, deadline=None)
+def test_a_policy_is_its_template_with_the_user_filled_in(
+    template: Path, prefix: str, user: str
+) -> None:
+    token = Token(shipped(template, prefix), user)
+    document = json.loads(template.read_bytes())
+    document = document if isinstance(document, dict) else {}
+    values = {"$BUCKET_NAME": BUCKET, "$OBJECT_PREFIX": prefix}
+
+    assert len(token.text.encode()) <= 2048
+    expected = {"$USER_ID": user}
+    assert json.loads(token.text) == filled(
+        {k: v if k == "Version" else filled(v, values) for k, v in document.items()},
+        expected,
+    )
+
+
+# --- Any configuration ----------------------------------------------------------
+
+NAMES = ["a", "b", "ab", "users"]  # of users, and of folders
+STRANGER = "cd"  # is no folder's name
+PARTS = [*NAMES, "$USER_ID", "$USER_ID", "$USER_ID", "*", "a*", "*b", "?", "us*s"]
+REGIONS = ["acs:oss:*:*:"] * 8 + [
+    "acs:*:",
+    "acs:oss:*",
+    "*:",
+    "",
+    "acs:oss:$USER_ID:*:",
+]
+BUCKETS = [BUCKET, BUCKET, BUCKET, "b", "*", "my*"]
+
+
+class Rule(NamedTuple):
+    """A statement: what may be read, or of which prefix a list may be had."""
+
+    resource: str
+    prefix: str | None  # None unless it is about a list
+
+    def statement(self) -> dict[str, Any]:
+        document = {
+            "Effect": "Allow",
+            "Action": "oss:GetObject" if self.prefix is None else LIST,
+            "Resource": self.resource,
+        }
+        if self.prefix is None:
+            return document
+        return document | {"Condition": {"StringLike": {"oss:Prefix": self.prefix}}}
+
+
+PATHS = st.builds(
+    lambda parts, end: "/".join(parts) + end,
+    st.lists(st.sampled_from(PARTS), min_size=1, max_size=3),
+    st.sampled_from(["/*", "/*", "/*", "*", "/", "", "/k", "/a", ".k"]),
+)
+OBJECT_RULES = st.builds(
+    lambda region, bucket, path: Rule(f"{region}{bucket}/{path}", None),
+    st.sampled_from(REGIONS),
+    st.sampled_from(BUCKETS),
+    PATHS,
+)
+LIST_RULES = st.builds(
+    lambda bucket, path: Rule(f"acs:oss:*:*:{bucket}", path),
+    st.sampled_from(BUCKETS),
+    PATHS,
+)
+RULES = st.lists(
+    st.one_of(OBJECT_RULES, OBJECT_RULES, LIST_RULES), min_size=1, max_size=3
+)
+ENDS = ["", "k", "a", "/k", "a/k", "b/a/k", "users/a/k", ".k", "s", "sers"]
+
+
+def load_rules(rules: Sequence[Rule]) -> Config:
+    """Return a configuration with a grant for each rule.  Raises ConfigError."""
+    files = {
+        f"p{number}": json.dumps(
+            {"Version": "1", "Statement": [rule.statement()]}
+        ).encode()
+        for number, rule in enumerate(rules)
+    }
+    grants = {f"/{name}": {"PolicyFile": name} for name in files}
+    return load(files, PolicyFile=None, ObjectPrefix=None, Grants=grants)
+
+
+def places(rules: Sequence[Rule], users: Sequence[str]) -> Iterator[str]:
+    """Yield <bucket>/<object> that the rules are about, and others beside them."""
+    found = dict[str, None]()
+    for rule, user, end in itertools.product(rules, users, ENDS):
+        path = rule.resource.split(":")[-1]
+        if rule.prefix is not None:
+            path = f"{path}/{rule.prefix}"
+        path = path.replace("$USER_ID", user)
+        bucket, _, key = path.partition("/")
+        for name in (BUCKET, "b") if "*" in bucket or not bucket else (bucket,):
+            for star in (end, "users/" + end) if "*" in key else (end,):
+                if "*" in key or "?" in key:
+                    found[f"{name}/" + key.replace("*", star).replace("?", "a")] = None
+                else:
+                    found[f"{name}/{key}{star}"] = None
+    yield from found
+
+
+def leak(rules: Sequence[Rule], config: Config, users: Sequence[str]) -> str:
+    """Return what a user gets that is another's, or ""."""
+    tokens = {
+        (number, user): Token(config, user, f"/p{number}")
+        for number in range(len(rules))
+        for user in users
+    }
+    of_users = [
+        number
+        for number, rule in enumerate(rules)
+        if "$USER_ID" in f"{rule.resource}{rule.prefix}"
+    ]
+    folders = {  # of users, by their number
+        (number, user): f"{bucket}/{start}{user}/"
+        for number in of_users
+        for bucket, start in [own_folder(rules[number])]
+        for user in users
+    }
+
+    def reaches(number: int, user: str, place: str) -> bool:
+        bucket, _, key = place.partition("/")
+        token = tokens[number, user]
+        if rules[number].prefix is None:
+            return token.may("oss:GetObject", bucket, key)
+        return token.may_list(bucket, key)
+
+    def is_in(place: str, folder: str) -> bool:
+        bucket, _, rest = folder.partition("/")
+        name, _, key = place.partition("/")
+        return ram.is_like(name, bucket) and key.startswith(rest)
+
+    for place in places(rules, users):
+        if place.endswith("/") and place.count("/") == 1:
+            continue  # the bucket itself
+        owners = {
+            user
+            for number in of_users
+            for user in users
+            if is_in(place, folders[number, user])
+        }
+        for number in of_users:
+            for user in users:
+                if owners - {user} and reaches(number, user, place):
+                    return f"{user} has {place} of {owners}"
+        for number in set(range(len(rules))) - set(of_users):
+            if not reaches(number, users[0], place):
+                continue
+            for (_, user), folder in folders.items():
+                if is_in(place, folder):
+                    rest = place.partition("/")[2].removeprefix(
+                        folder.partition("/")[2]
+                    )
+                    start = folder.partition("/")[2].removesuffix(f"{user}/")
+                    bucket = place.partition("/")[0]
+                    for other in users:
+                        alike = f"{bucket}/{start}{other}/{rest}"
+                        if not reaches(number, users[0], alike):
+                            return f"all have {place}, but not {alike}"
+    return ""
+
+
+def own_folder(rule: Rule) -> tuple[str, str]:
+    """Return the bucket and the folder that the folders of users are in."""
+    path = rule.resource.split(":")[-1]
+    if rule.prefix is not None:
+        path = f"{path}/{rule.prefix}"
+    bucket, _, rest = path.partition("$USER_ID")[0].partition("/")
+    return bucket, rest
+
+
+@given(RULES)
+@settings(max_examples=150, deadline=None)
+def test_no_configuration_that_is_accepted_gives_a_user_what_is_anothers(
+    rules: list[Rule],
+) -> None:
+    try:
+        config = load_rules(rules)
+    except ConfigError:
+        assume(False)
+        raise
+
+    assert leak(rules, config, [*NAMES, STRANGER]) == ""
+
+
+# Each of them was accepted once, or would be by a rule that looks right.
+LEAKS = {
+    "a user named like a shared folder": [
+        Rule("acs:oss:*:*:my-bucket/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/a/*", None),
+    ],
+    "a user named like the folder of another kind": [
+        Rule("acs:oss:*:*:my-bucket/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/a/$USER_ID/*", None),
+    ],
+    "any bucket": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:*/users/a/*", None),
+    ],
+    "some buckets": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-*/users/a/*", None),
+    ],
+    "a wildcard before the folder": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/us*s/a/*", None),
+    ],
+    "a wildcard for several folders": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/*/a/*", None),
+    ],
+    "a folder anywhere": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/*a*", None),
+    ],
+    "a beginning of names": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/users/a*", None),
+    ],
+    "names of one letter": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/users/?/*", None),
+    ],
+    "fewer parts": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:*bucket/users/a/*", None),
+    ],
+    "a list of all whose name begins so": [
+        Rule("acs:oss:*:*:my-bucket", "$USER_ID/*"),
+        Rule("acs:oss:*:*:my-bucket", "a/$USER_ID/*"),
+    ],
+    "a list of a shared folder": [
+        Rule("acs:oss:*:*:my-bucket/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket", "a/*"),
+    ],
+    "a list in any bucket": [
+        Rule("acs:oss:*:*:*", "$USER_ID/*"),
+        Rule("acs:oss:*:*:my-bucket", "a/$USER_ID/*"),
+    ],
+}
+
+
+@pytest.mark.parametrize("rules", LEAKS.values(), ids=LEAKS)
+def test_a_user_cannot_be_named_like_a_folder(rules: list[Rule]) -> None:
+    with pytest.raises(ConfigError, match="may be the name of another folder"):
+        load_rules(rules)
+    with pytest.raises(ConfigError, match="may be the name of another folder"):
+        load_rules(rules[::-1])
+
+
+@pytest.mark.parametrize(
+    "resources",
+    [
+        pytest.param(["users/$USER_ID/*", "shared/*"], id="shared beside"),
+        pytest.param(["users/$USER_ID/*", "*"], id="shared above"),
+        pytest.param(["users/$USER_ID/*", "users/*"], id="all may have all users'"),
+        pytest.param(["users/$USER_ID/*", "*.jpg"], id="all may have some objects"),
+        pytest.param(["users/$USER_ID/*", "us*/index"], id="one name in each folder"),
+        pytest.param(["users/$USER_ID/*", "avatars/$USER_ID/*"], id="two folders"),
+        pytest.param(["users/$USER_ID/*", "users/$USER_ID/in/*"], id="one in another"),
+        pytest.param(["u/$USER_ID/*", "u-old/$USER_ID/*"], id="a common beginning"),
+    ],
+)
+def test_places_that_are_apart_or_alike_for_all_are_accepted(
+    resources: list[str],
+) -> None:
+    rules = [Rule(f"acs:oss:*:*:{BUCKET}/{path}", None) for path in resources]
+
+    config = load_rules(rules)
+
+    assert leak(rules, config, [*NAMES, STRANGER]) == ""
+
+
+def test_folders_of_two_buckets_are_apart() -> None:
+    rules = [
+        Rule("acs:oss:*:*:bucket-a/$USER_ID/*", None),
+        Rule("acs:oss:*:*:bucket-b/a/$USER_ID/*", None),
+    ]
+
+    assert leak(rules, load_rules(rules), [*NAMES, STRANGER]) == ""
+
+
+def test_many_grants_are_compared_in_time() -> None:
+    begin = time.monotonic()
+    load_rules([Rule(f"acs:oss:*:*:{BUCKET}/{n}/$USER_ID/*", None) for n in range(100)])
+
+    assert time.monotonic() - begin < 2
+
+
+# --- Templates and prefixes that are refused ------------------------------------
+
+OBJECTS = "acs:oss:*:*:$BUCKET_NAME/"
+
+
+def policy(resource: Any, action: str = "oss:GetObject", **more: Any) -> bytes:
+    """Return a template with one statement."""
+    statement = {"Effect": "Allow", "Action": action, "Resource": resource} | more
+    return json.dumps({"Version": "1", "Statement": [statement]}).encode()
+
+
+def lists(prefix: Any, operator: str = "StringLike") -> bytes:
+    """Return a template that allows lists of *prefix*."""
+    condition = {operator: {"oss:Prefix": prefix}}
+    return policy("acs:oss:*:*:$BUCKET_NAME", LIST, Condition=condition)
+
+
+NO_FOLDER = (
+    "p: {!r} is not of one user alone; $USER_ID must be a whole folder, as in "
+    "users/$USER_ID/, with no * or ? before it"
+)
+NO_SUCH = "p: ${} is none of $USER_ID, $BUCKET_NAME, $OBJECT_PREFIX"
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "users/$USER_ID*",
+        "users/$USER_ID",
+        "users/$USER_ID?",
+        "users/*$USER_ID/",
+        "users/?$USER_ID/*",
+        "*/$USER_ID/*",
+        "users?/$USER_ID/*",
+        "u-$USER_ID/*",
+        "users/$USER_ID-u/*",
+        "users/$$USER_ID/*",
+        "users/$USER_ID$USER_ID/*",
+        "users/$USER_ID%2F*",
+    ],
+)
+def test_a_user_has_a_folder_of_their_own_or_none(path: str) -> None:
+    resource = f"acs:oss:*:*:{BUCKET}/{path}"
+
+    assert problems(policy(OBJECTS + path)) == [NO_FOLDER.format(resource)]
+    assert problems(policy([OBJECTS + "x", OBJECTS + path])) == [
+        NO_FOLDER.format(resource)
+    ]
+    assert problems(policy(OBJECTS + path, Effect="Deny")) == [
+        NO_FOLDER.format(resource)
+    ]
+    assert problems(lists(path)) == [NO_FOLDER.format(path)]
+
+
+@pytest.mark.parametrize(
+    "resource",
+    [
+        pytest.param("acs:oss:*:*:$USER_ID/*", id="the bucket"),
+        pytest.param("acs:oss:*:*:$USER_ID", id="the whole of it"),
+        pytest.param("$USER_ID/*", id="a user who writes a resource"),
+        pytest.param("users/$USER_ID/*", id="no resource"),
+        pytest.param("acs:oss:*:users/$USER_ID/*", id="four parts"),
+        pytest.param("acs:oss:$USER_ID:*:my-bucket/users/$USER_ID/*", id="the region"),
+        pytest.param("acs:oss:*:$USER_ID:my-bucket/users/$USER_ID/*", id="an account"),
+    ],
+)
+def test_a_user_cannot_be_a_part_of_a_resource_but_a_folder(resource: str) -> None:
+    """Else one who is called acs:oss:x:y:my-bucket would get all that is in it."""
+    assert problems(policy(resource)) == [NO_FOLDER.format(resource)]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        pytest.param(
+            policy(OBJECTS + "users/$USER_IDX/*"), NO_SUCH.format("USER_IDX"), id="X"
+        ),
+        pytest.param(policy(OBJECTS + "$USERID/*"), NO_SUCH.format("USERID"), id="_"),
+        pytest.param(
+            policy(OBJECTS + "$user_id/*"), NO_SUCH.format("user_id"), id="lower case"
+        ),
+        pytest.param(
+            policy(OBJECTS + "users/${USER_ID}/*"),
+            f"p: '{OBJECTS}users/${{USER_ID}}/*' has ${{; a placeholder has no braces, "
+            "as in users/$USER_ID/",
+            id="braces",
+        ),
+        pytest.param(
+            policy(OBJECTS + "users/$USER_ID/*", "oss:$USER_ID"),
+            NO_FOLDER.format("oss:$USER_ID"),
+            id="an action",
+        ),
+    ],
+)
+def test_a_misspelt_user_id_is_no_part_of_a_template(
+    template: bytes, expected: str
+) -> None:
+    assert problems(template) == [expected]
+
+
+@pytest.mark.parametrize(
+    ("prefix", "expected"),
+    [
+        (
+            "users/$USER_ID",
+            NO_FOLDER.format("acs:oss:*:*:my-bucket/users/$USER_ID*"),
+        ),
+        ("u-$USER_ID/", NO_FOLDER.format("acs:oss:*:*:my-bucket/u-$USER_ID/*")),
+        (
+            "users/$USER_IDX/",
+            "c: ObjectPrefix has $USER_IDX; only $USER_ID may be in it",
+        ),
+        ("$USERID/", "c: ObjectPrefix has $USERID; only $USER_ID may be in it"),
+        (
+            "$BUCKET_NAME/$USER_ID/",
+            "c: ObjectPrefix has $BUCKET_NAME; only $USER_ID may be in it",
+        ),
+        (
+            "users/${USER_ID}/",
+            "c: ObjectPrefix has ${; a placeholder has no braces, as in "
+            "users/$USER_ID/",
+        ),
+    ],
+)
+@each_template
+def test_a_prefix_that_is_of_no_user_is_refused(
+    template: Path, prefix: str, expected: str
+) -> None:
+    (first, *others) = problems(template.read_bytes(), ObjectPrefix=prefix)
+
+    assert first == expected
+    assert (
+        others
+        == ([NO_FOLDER.format(f"{prefix}*")] if "alone" in expected else [])[
+            : template == UPLOAD_PAGE
+        ]
+    )
+
+
+def test_a_bucket_has_a_name_of_its_own() -> None:
+    (problem,) = problems(policy(OBJECTS + "users/$USER_ID/*"), BucketName="$USER_ID")
+
+    assert problem.startswith("c: BucketName is '$USER_ID'; it must be 3 to 63 ")
+
+
+def test_nobody_is_a_user_without_authentication() -> None:
+    why = "but there is no Authentication, which would say who the user is"
+
+    prefix = problems(TEMPLATES[0].read_bytes(), logs_in=False)
+    template = problems(
+        policy(OBJECTS + "$USER_ID/*"), logs_in=False, ObjectPrefix="photos/"
+    )
+
+    assert prefix == [f"c: ObjectPrefix has $USER_ID, {why}"]
+    assert template == [f"p: uses $USER_ID, {why}"]
+
+
+def test_users_who_share_everything_are_a_warning() -> None:
+    shared = load(policy(OBJECTS + "photos/*"))
+    unbound = load(PolicyFile="")
+
+    assert shared.warnings == (
+        "c: Authentication without $USER_ID in ObjectPrefix or p; each user may do "
+        "what the others may",
+    )
+    assert unbound.warnings == (
+        "c: PolicyFile is empty; a token may do everything that the role may do",
+        "c: Authentication without $USER_ID in ObjectPrefix or a policy; each user may "
+        "do what the others may",
+    )
+    names = {
+        unbound.grants["/"].call_for(user).role_session_name for user in ("al", "bo")
+    }
+    assert names == {"al", "bo"}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(policy(OBJECTS + "users/$USER_ID/*"), id="a resource"),
+        pytest.param(policy(OBJECTS + "$USER_ID/*"), id="at the top of a bucket"),
+        pytest.param(policy(OBJECTS + "users/$USER_ID/me.jpg"), id="an object"),
+        pytest.param(policy(OBJECTS + "users/$USER_ID/$USER_ID/*"), id="twice"),
+        pytest.param(policy(OBJECTS + "users/$USER_ID/$USER_ID*"), id="twice, *"),
+        pytest.param(lists("users/$USER_ID/*"), id="a condition"),
+        pytest.param(lists(["$USER_ID/", "$USER_ID/x*"], "StringEquals"), id="a list"),
+        pytest.param(
+            policy(OBJECTS + "users/$USER_ID/private/*", Effect="Deny"), id="Deny"
+        ),
+    ],
+)
+def test_a_template_with_whole_folders_is_accepted(template: bytes) -> None:
+    call = load(template).grants["/"].call_for("张 三".replace(" ", ""))
+
+    assert json.loads(call.policy or "") == json.loads(
+        template.decode().replace("$BUCKET_NAME", BUCKET).replace("$USER_ID", "张三")
+    )
+
+
+def test_a_deny_limits_only_the_user_it_is_filled_in_for() -> None:
+    statements = [
+        json.loads(policy(OBJECTS + path, Effect=effect))["Statement"][0]
+        for path, effect in [("u/$USER_ID/*", "Allow"), ("u/$USER_ID/p/*", "Deny")]
+    ]
+    config = load(json.dumps({"Version": "1", "Statement": statements}).encode())
+    token = Token(config, "alice")
+
+    assert token.may("oss:GetObject", BUCKET, "u/alice/x")
+    assert not token.may("oss:GetObject", BUCKET, "u/alice/p/x")
+    assert not token.may("oss:GetObject", BUCKET, "u/bob/x")
+
+
+def test_a_policy_must_fit_for_the_longest_user() -> None:
+    padding = (
+        2048
+        - MAX_USER_BYTES
+        - len(Token(load(policy(OBJECTS + "$USER_ID/", "")), "a").text[1:])
+    )
+
+    fits = load(policy(OBJECTS + "$USER_ID/", "x" * padding))
+    (problem,) = problems(policy(OBJECTS + "$USER_ID/", "x" * (padding + 1)))
+
+    for user in ("a" * MAX_USER_BYTES, "张" * 42 + "aa"):
+        assert len(Token(fits, user).text.encode()) == 2048
+    assert len(Token(fits, "a").text) < 2048 - 100
+    assert problem == (
+        "p: has up to 2049 bytes with its values filled in; a session policy may have "
+        "2048"
+    )
+
+
+# --- Grants ---------------------------------------------------------------------
+
+NO_PATH = (
+    "c: Grants: {} is no path for a grant; it must be one such as /avatars or "
+    "/albums/read, and not begin with /credentials, /healthz, /readyz, /favicon.ico"
+)
+WRITE = policy(OBJECTS + "$OBJECT_PREFIX*", "oss:PutObject")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "",
+        "avatars",
+        "*",
+        "//",
+        "//avatars",
+        "/a//b",
+        "/a/",
+        "/.",
+        "/..",
+        "/a/../b",
+        "/./a",
+        "/a/..",
+        "/a?b",
+        "/a#b",
+        "/%61",
+        "/a%2Fb",
+        "/a b",
+        "/a\\b",
+        "/a;b",
+        "/credentials",
+        "/credentials/a",
+        "/credentials2",
+        "/healthz",
+        "/readyz/a",
+        "/favicon.ico",
+        "http://h/a",
+    ],
+)
+def test_what_is_no_path_is_no_grant(path: str) -> None:
+    bad, good = {path: dict[str, Any]()}, {"/good": dict[str, Any]()}
+
+    assert problems(WRITE, Grants=bad | good) == [NO_PATH.format(path)]
+
+
+@pytest.mark.parametrize(("path", "shown"), [("/é", "/\\xe9"), ("/a\n", "/a\\n")])
+def test_a_path_is_shown_on_one_line(path: str, shown: str) -> None:
+    assert problems(WRITE, Grants={path: {}}) == [NO_PATH.format(shown)]
+
+
+@pytest.mark.parametrize("path", ["/", "/a", "/a/b", "/.well-known", "/a..b", "/~x/_"])
+def test_a_path_is_a_grant(path: str) -> None:
+    assert list(load(WRITE, Grants={path: {}}).grants) == [path]
+
+
+NO_OBJECTS: list[Any] = [None, 5, "p", [], True]
+
+
+@pytest.mark.parametrize(
+    ("grants", "expected"),
+    [
+        pytest.param(
+            {}, "c: Grants is empty; leave it out to serve any path", id="empty"
+        ),
+        pytest.param(
+            {f"/{n}": {} for n in range(101)},
+            "c: Grants has more than 100 paths",
+            id="too many",
+        ),
+        *(
+            pytest.param(
+                {"/a": value},
+                "c: Grants: /a must be an object, {...}",
+                id=f"a grant that is {json.dumps(value)}",
+            )
+            for value in NO_OBJECTS
+        ),
+        *(
+            pytest.param(
+                {"/a": {key: "x"}}, f"c: Grants: /a: {key} is not a setting", id=key
+            )
+            for key in ("RoleArn", "RoleSessionName", "AccessKeySecret", "Grants")
+        ),
+        *(
+            pytest.param(
+                {"/a": {key: {}}}, f"c: Grants: /a: {key} is not a setting", id=key
+            )
+            for key in ("Authentication", "AllowedOrigins")
+        ),
+        *(
+            pytest.param(
+                {"/a": {wrong: "x/"}},
+                f"c: Grants: /a: {wrong} is not a setting; did you mean {right}?",
+                id=wrong,
+            )
+            for wrong, right in (
+                ("ObjectPrefx", "ObjectPrefix"),
+                ("objectprefix", "ObjectPrefix"),
+                ("BucketNames", "BucketName"),
+                ("Policy_File", "PolicyFile"),
+            )
+        ),
+        pytest.param(
+            {"/a": {"TokenExpireTime": 60}},
+            "c: Grants: /a: TokenExpireTime is 60; it must be a whole number of "
+            "seconds from 900 to 43200",
+            id="a bound",
+        ),
+        pytest.param(
+            {"/a": {"PolicyFile": ""}, "/b": {"ObjectPrefix": "/x"}},
+            "c: Grants: /b: ObjectPrefix is '/x'; it must be the beginning of an "
+            "object name: no / or \\ first, no control characters, no * or ?, which a "
+            "policy takes for wildcards",
+            id="the one of two",
+        ),
+    ],
+)
+def test_a_wrong_grant_is_named(grants: Any, expected: str) -> None:
+    assert problems(WRITE, Grants=grants) == [expected]
+
+
+def test_grants_are_an_object() -> None:
+    for value in NO_OBJECTS[1:]:
+        assert "c: Grants must be an object, {...}" in problems(WRITE, Grants=value)
+
+
+@pytest.mark.parametrize(
+    ("key", "common", "own"),
+    [
+        ("PolicyFile", "p", "q"),
+        ("BucketName", BUCKET, "bucket-b"),
+        ("ObjectPrefix", "users/$USER_ID/", "avatars/$USER_ID/"),
+        ("TokenExpireTime", 1200, "2400"),
+    ],
+)
+def test_a_grant_has_the_common_value_unless_it_has_its_own(
+    key: str, common: Any, own: Any
+) -> None:
+    files = {"p": WRITE, "q": policy(OBJECTS + "$OBJECT_PREFIX*")}
+    grants = {"/common": {}, "/own": {key: own}}
+    values = {"PolicyFile": "p", key: common}
+
+    found = load(files, Grants=grants, **values).grants
+    plain = load(files, **values).grants["/"]
+    changed = load(files, **(values | {key: own})).grants["/"]
+    only = load(files, Grants={"/own": {key: own}}, **(values | {key: None})).grants
+
+    assert found["/common"].call == plain.call
+    assert found["/own"].call == changed.call == only["/own"].call
+    assert found["/own"].call != plain.call
+
+
+def test_a_grant_without_a_policy_anywhere_is_refused() -> None:
+    assert problems(Grants={"/a": {}}, PolicyFile=None) == [
+        "c: Grants: /a: PolicyFile is missing; it must name a session policy template, "
+        "such as policy/bucket_write_policy.txt"
+    ]
+
+
+def test_the_reuse_time_fits_the_expire_time_of_each_grant() -> None:
+    short = {"/long": {}, "/short": {"TokenExpireTime": 900}}
+    own = {"/long": {}, "/short": {"TokenExpireTime": 900, "TokenReuseTime": 600}}
+    times: dict[str, Any] = {"TokenExpireTime": 3600, "TokenReuseTime": 1000}
+
+    assert problems(WRITE, Grants=short, **times) == [
+        "c: TokenReuseTime is 1000; it must be a whole number of seconds from 0 to 600"
+    ]
+    grants = load(WRITE, Grants=own, **times).grants
+    assert {p: g.token_reuse_seconds for p, g in grants.items()} == {
+        "/long": 1000,
+        "/short": 600,
+    }
+    grants = load(WRITE, Grants=short, **(times | {"TokenReuseTime": None})).grants
+    assert {p: g.token_reuse_seconds for p, g in grants.items()} == {
+        "/long": 1200,
+        "/short": 300,
+    }
+
+
+@pytest.mark.parametrize(
+    "key", ["Authentification", "authentication", "Authentication ", "Auth", "Login"]
+)
+def test_a_misspelt_authentication_is_no_open_server(key: str) -> None:
+    section = {"Issuer": "https://login.example.com/", "Audience": "app"}
+
+    (problem,) = problems(WRITE, logs_in=False, ObjectPrefix="x/", **{key: section})
+
+    assert problem.startswith(f"c: {key} is not a setting")
+
+
+@pytest.mark.parametrize("value", [None, {}, [], "on", True, False, 0])
+def test_an_authentication_that_says_nothing_is_no_open_server(value: Any) -> None:
+    content = json.loads(json.dumps(working_settings(PolicyFile="p")))
+    content["Authentication"] = value
+    files = {Path("c"): json.dumps(content).encode(), Path("p"): WRITE}
+
+    with pytest.raises(ConfigError, match="Authentication"):
+        load_config(Path("c"), files.__getitem__)
+
+
+# --- Grants over HTTP -----------------------------------------------------------
+
+
+@pytest.fixture
+def server(make_server: MakeServer, tmp_path: Path) -> RunningServer:
+    """A token server for users, with two grants."""
+    return make_server(
+        Authentication=authentication(tmp_path),
+        ObjectPrefix="users/$USER_ID/",
+        TokenReuseTime=None,
+        Grants={
+            "/avatars": {"ObjectPrefix": "avatars/$USER_ID/"},
+            "/albums/read": {
+                "PolicyFile": str(POLICY_DIRECTORY / "bucket_read_policy.txt"),
+                "TokenExpireTime": 1800,
+            },
+        },
+    )
+
+
+def resources_of(sts: StsStandIn, document: Any) -> Any:
+    """Return what the token in *document* is for, as STS was told."""
+    token = sts.issued(document["SecurityToken"])
+    assert token
+    assert token.policy
+    (statement,) = json.loads(token.policy)["Statement"]
+    return statement["Resource"], statement["Action"][0], token.role_session_name
+
+
+def test_each_grant_has_a_token_of_its_own_for_each_user(
+    server: RunningServer, sts: StsStandIn
+) -> None:
+    found = {
+        (user, path): resources_of(sts, server.request(path, headers=bearer(user)).json)
+        for user in ("alice", "bob")
+        for path in ("/avatars", "/albums/read")
+        for _ in range(3)
+    }
+
+    start = f"acs:oss:*:*:{BUCKET}"
+    assert found == {
+        ("alice", "/avatars"): ([f"{start}/avatars/alice/*"], "oss:PutObject", "alice"),
+        ("alice", "/albums/read"): (
+            [f"{start}/users/alice/*"],
+            "oss:GetObject",
+            "alice",
+        ),
+        ("bob", "/avatars"): ([f"{start}/avatars/bob/*"], "oss:PutObject", "bob"),
+        ("bob", "/albums/read"): ([f"{start}/users/bob/*"], "oss:GetObject", "bob"),
+    }
+    assert sts.received == 4
+    durations = [request.params["DurationSeconds"] for request in sts.requests]
+    assert durations == ["900", "1800"] * 2
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD", "POST"])
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/",
+        "/avatar",
+        "/avatars/",
+        "/avatars/x",
+        "/Avatars",
+        "//avatars",
+        "/albums",
+        "/albums/read/",
+        "/albums/./read",
+        "/x/../avatars",
+        "/avatars%00",
+        "/avatars%20",
+        "/avatars;x",
+        "/credentials",
+        "/credentials/",
+        "/credentials/avatar",
+        "/credentials//avatars",
+        "/credentials/avatars/",
+        "/credentials/credentials/avatars",
+        "/credentialsavatars",
+    ],
+)
+def test_other_paths_hand_out_nothing(
+    server: RunningServer, sts: StsStandIn, path: str, method: str
+) -> None:
+    reply = server.request(path, method, bearer("alice"))
+
+    assert reply.status == 404
+    if method != "HEAD":
+        assert reply.json["ErrorCode"] == "NotFound"
+    assert server.request(path, "OPTIONS").status == 204
+    assert sts.received == 0
+
+
+@pytest.mark.parametrize("path", ["/avatars", "/%61vatars", "/albums%2Fread"])
+@pytest.mark.parametrize("start", ["", "/credentials"])
+def test_a_grant_has_both_forms_of_a_document(
+    server: RunningServer, sts: StsStandIn, path: str, start: str
+) -> None:
+    reply = server.request(start + path, headers=bearer("alice"))
+
+    assert reply.status == 200
+    assert resources_of(sts, reply.json)[2] == "alice"
+    assert ("Code" in reply.json) == bool(start)
+    assert server.request(start + path, "HEAD", bearer("alice")).status == 200
+    assert server.request(start + path).status == 401
+
+
+def test_the_grant_at_the_root_has_the_plain_credentials_uri(
+    make_server: MakeServer, sts: StsStandIn
+) -> None:
+    server = make_server(Grants={"/": {}, "/a": {"ObjectPrefix": "a/"}})
+
+    found = {
+        path: resources_of(sts, server.request(path).json)[0][0].partition("/")[2]
+        for path in ("/", "/credentials", "/credentials/", "/a", "/credentials/a")
+    }
+
+    assert found == {
+        "/": "photos/*",
+        "/credentials": "photos/*",
+        "/credentials/": "photos/*",
+        "/a": "a/*",
+        "/credentials/a": "a/*",
+    }
+    assert server.request("/b").status == 404
+
+
+def test_without_grants_any_path_hands_out_the_same(
+    make_server: MakeServer, sts: StsStandIn
+) -> None:
+    server = make_server()
+
+    for path in ("/", "/sts/getsts", "/a//b", "/credentials/a", "/credentials2"):
+        document = server.request(path).json
+        assert document["StatusCode"] == 200
+        assert resources_of(sts, document)[2] == "client_name"
+    assert server.request("/credentials").json["Code"] == "Success"
+
+
+def test_an_edit_adds_and_removes_a_grant(
+    make_server: MakeServer, tmp_path: Path
+) -> None:
+    running = make_server(Grants={"/a": {}})
+
+    def paths() -> list[int]:
+        running.server.config._next_look = 0
+        return [running.request(path).status for path in ("/", "/a", "/b")]
+
+    config = tmp_path / "config.json"
+    content = json.loads(config.read_text("utf-8"))
+    seen = [paths()]
+    edits: list[Any] = [{"/a": {}, "/b": {}}, {"/b": {}}, {"/b": 5}, None]
+    for grants in edits:
+        edited = content | {"Grants": grants}
+        if grants is None:
+            del edited["Grants"]
+        config.write_text(json.dumps(edited), "utf-8")
+        seen.append(paths())
+
+    assert seen == [
+        [404, 200, 404],
+        [404, 200, 200],
+        [404, 404, 200],
+        [404, 404, 200],  # the wrong edit changes nothing
+        [200, 200, 200],
+    ]
+
+
+def test_two_users_at_once_do_not_share_a_call(
+    server: RunningServer, sts: StsStandIn
+) -> None:
+    users = [f"user-{n}" for n in range(4)] * 4
+    with ThreadPoolExecutor(len(users)) as pool, sts.held():
+        asked = [
+            pool.submit(server.request, "/avatars", headers=bearer(user))
+            for user in users
+        ]
+        sts.wait_for_requests(4)
+        time.sleep(0.1)  # lets the others arrive; without it the test is only weaker
+
+    for user, reply in zip(users, asked, strict=True):
+        assert resources_of(sts, reply.result().json) == (
+            [f"acs:oss:*:*:{BUCKET}/avatars/{user}/*"],
+            "oss:PutObject",
+            user,
+        )
+    assert sts.received == 4

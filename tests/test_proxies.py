@@ -1,0 +1,325 @@
+"""Behind proxies: TrustedProxies, X-Forwarded-For and the client in the log."""
+
+from __future__ import annotations
+
+import contextlib
+import http.client
+import ipaddress
+import json
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from conftest import MakeServer
+from raw_http import exchange
+from support import RunningServer, settings, wait_until, write_config
+from test_hostile_requests import find_nginx
+
+import sts_config
+from demo.sts import StsStandIn
+from sts_config import ConfigError, LiveConfig
+from sts_http import MAX_HEAD_BYTES, ReplyLine, forwarded_client
+from sts_server import JsonFormatter
+
+CLIENT = "203.0.113.9"  # an address of the documentation, as are those below
+PROXIES = ["127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48"]
+
+LINUX = pytest.mark.skipif(
+    sys.platform != "linux", reason="elsewhere 127.0.0.1 is the one loopback address"
+)
+
+
+def logged_client(caplog: pytest.LogCaptureFixture) -> str:
+    """Return the client of the one request in the log, which both formats agree on."""
+    (record,) = [one for one in caplog.records if isinstance(one.msg, ReplyLine)]
+    client = json.loads(JsonFormatter().format(record))["client"]
+    assert isinstance(client, str)
+    assert record.getMessage().startswith(f"{client} GET / ")
+    caplog.clear()
+    return client
+
+
+def ask(server: RunningServer, *values: str) -> None:
+    """Send a request with a header line X-Forwarded-For for each of *values*."""
+    lines = [f"X-Forwarded-For: {value}" for value in values]
+    head = "\r\n".join(["GET / HTTP/1.1", "Host: app", *lines, "Connection: close"])
+    received = exchange(server.port, f"{head}\r\n\r\n".encode("latin-1"))
+    assert received.startswith(b"HTTP/1.1 200 ")
+
+
+@pytest.fixture
+def proxied(make_server: MakeServer) -> RunningServer:
+    """A token server that believes what its proxies say, and 127.0.0.1 is one."""
+    return make_server(TrustedProxies=PROXIES)
+
+
+# --- Who is the client ----------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("values", "client"),
+    [
+        pytest.param([], "127.0.0.1", id="no header"),
+        pytest.param([CLIENT], CLIENT, id="client"),
+        pytest.param([f"{CLIENT}, 10.1.2.3, 10.4.5.6"], CLIENT, id="several proxies"),
+        pytest.param([f"{CLIENT},10.1.2.3,10.4.5.6"], CLIENT, id="no blanks"),
+        pytest.param([f"\t{CLIENT} \t,\t10.1.2.3 "], CLIENT, id="tabs"),
+        pytest.param([CLIENT, "10.1.2.3", "10.4.5.6"], CLIENT, id="several lines"),
+        pytest.param([f"198.51.100.1, {CLIENT}"], CLIENT, id="spoofed"),
+        pytest.param([f"10.1.2.3, {CLIENT}, 10.1.2.3"], CLIENT, id="spoofed proxy"),
+        pytest.param(["198.51.100.1", CLIENT], CLIENT, id="spoofed line"),
+        pytest.param([f"nonsense, {CLIENT}"], CLIENT, id="spoofed nonsense"),
+        pytest.param(["10.1.2.3"], "10.1.2.3", id="a proxy itself asks"),
+        pytest.param(["10.1.2.3, 10.4.5.6"], "10.1.2.3", id="proxies alone"),
+        pytest.param(["2001:db8:9::1"], "2001:db8:9::1", id="IPv6"),
+        pytest.param(["2001:DB8:9:0::01"], "2001:db8:9::1", id="IPv6, other spelling"),
+        pytest.param([f"{CLIENT}, 2001:db8:1::7"], CLIENT, id="proxy with IPv6"),
+        pytest.param([f"{CLIENT}, ::ffff:10.1.2.3"], CLIENT, id="IPv4 within IPv6"),
+        pytest.param([f"::ffff:{CLIENT}"], CLIENT, id="client with IPv4 within IPv6"),
+        pytest.param(["fe80::1%eth0"], "fe80::1", id="zone"),
+        pytest.param([""], "127.0.0.1", id="empty"),
+        pytest.param([","], "127.0.0.1", id="comma"),
+        pytest.param([f"{CLIENT},"], "127.0.0.1", id="empty at the end"),
+        pytest.param([f"{CLIENT}, unknown"], "127.0.0.1", id="unknown"),
+        pytest.param([f"{CLIENT}, _hidden, 10.1.2.3"], "10.1.2.3", id="name between"),
+        pytest.param([f"{CLIENT}:4711"], "127.0.0.1", id="port"),
+        pytest.param(["[2001:db8:9::1]"], "127.0.0.1", id="brackets"),
+        pytest.param(["[2001:db8:9::1]:4711"], "127.0.0.1", id="brackets and port"),
+        pytest.param([f'"{CLIENT}"'], "127.0.0.1", id="quoted"),
+        pytest.param([f"for={CLIENT}"], "127.0.0.1", id="Forwarded"),
+        pytest.param(["203.0.113.009"], "127.0.0.1", id="zeros in front"),
+        pytest.param(["203.0.113"], "127.0.0.1", id="too short"),
+        pytest.param(["3405803785"], "127.0.0.1", id="number"),
+        pytest.param(["10.0.0.0/8"], "127.0.0.1", id="network"),
+        pytest.param(["localhost"], "127.0.0.1", id="name"),
+        pytest.param(["\xb2\xb3.0.0.1"], "127.0.0.1", id="other digits"),
+        pytest.param(["1.2.3.4%\xff\x85"], "1.2.3.4", id="zone of nonsense"),
+    ],
+)
+def test_log_has_the_client_that_a_trusted_proxy_names(
+    proxied: RunningServer,
+    caplog: pytest.LogCaptureFixture,
+    values: list[str],
+    client: str,
+) -> None:
+    ask(proxied, *values)
+
+    assert logged_client(caplog) == client
+
+
+@pytest.mark.parametrize("proxies", [None, [], "10.0.0.0/8", "127.0.0.2", "::1"])
+def test_others_are_not_believed(
+    make_server: MakeServer, caplog: pytest.LogCaptureFixture, proxies: Any
+) -> None:
+    server = make_server(TrustedProxies=proxies)
+
+    ask(server, CLIENT)
+
+    assert logged_client(caplog) == "127.0.0.1"
+
+
+@pytest.mark.parametrize(
+    ("peer", "client"),
+    [
+        ("::1", "::1"),
+        ("2001:db8:1::5", CLIENT),
+        ("2001:db8:2::5", "2001:db8:2::5"),
+        ("::ffff:10.0.0.1", CLIENT),
+        ("fe80::1%eth0", "fe80::1%eth0"),
+        ("11.0.0.1", "11.0.0.1"),
+    ],
+)
+def test_peers_are_told_apart_by_network(peer: str, client: str) -> None:
+    networks = [ipaddress.ip_network(text) for text in PROXIES]
+
+    assert forwarded_client(peer, CLIENT, networks) == client
+
+
+def test_connection_kept_alive_has_a_client_for_each_request(
+    proxied: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=20)
+    with contextlib.closing(connection):
+        for value, client in (
+            (CLIENT, CLIENT),
+            ("", "127.0.0.1"),
+            ("198.51.100.1", "198.51.100.1"),
+        ):
+            headers = {"X-Forwarded-For": value} if value else {}
+            connection.request("GET", "/", headers=headers)
+            connection.getresponse().read()
+
+            assert logged_client(caplog) == client
+
+
+def test_refused_request_has_its_client_in_the_log(
+    proxied: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    proxied.request("/favicon.ico", headers={"X-Forwarded-For": CLIENT})
+
+    assert caplog.messages[-1].startswith(f"{CLIENT} GET /favicon.ico 404 NotFound ")
+
+
+def test_header_changes_nothing_but_the_log(proxied: RunningServer) -> None:
+    reply = proxied.request(headers={"X-Forwarded-For": CLIENT})
+
+    assert reply.json["StatusCode"] == 200
+    assert CLIENT not in str(reply)
+
+
+@pytest.mark.parametrize("entry", ["10.0.0.1", "", "1", "2001:db8:1::1", "10.0.0.1 \t"])
+def test_longest_list_costs_next_to_nothing(entry: str) -> None:
+    networks = [ipaddress.ip_network(f"172.16.{part}.0/24") for part in range(200)]
+    networks += [ipaddress.ip_network(text) for text in PROXIES]
+    text = ",".join([entry] * (MAX_HEAD_BYTES // (len(entry) + 1)))
+    begun = time.thread_time()
+
+    forwarded_client("10.0.0.1", text, networks)
+
+    assert time.thread_time() - begun < 0.05
+
+
+def test_proxies_may_stand_in_a_row() -> None:
+    networks = [ipaddress.ip_network(text) for text in PROXIES]
+    row = ", ".join([CLIENT, *[f"10.0.0.{number}" for number in range(20)]])
+
+    assert forwarded_client("127.0.0.1", row, networks) == CLIENT
+
+
+# --- Settings -------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "",
+        "10.0.0.1/8",  # bits of a host
+        "2001:db8::1/32",
+        "10.0.0.0/33",
+        "10.0.0.0/",
+        "10.0.0",
+        "10/8",
+        "10.0.0.*",
+        "10.0.0.1-10.0.0.9",
+        "10.0.0.1:80",
+        "[::1]",
+        "proxy.example.com",
+        "10.0.0.1, 10.0.0.2",
+        " 10.0.0.1",
+        "*",
+        ["10.0.0.1", "proxy"],
+    ],
+)
+def test_wrong_proxy_is_named_with_the_bound(tmp_path: Path, value: object) -> None:
+    path = write_config(tmp_path, TrustedProxies=value)
+
+    with pytest.raises(ConfigError) as error:
+        LiveConfig(path)
+
+    (line,) = error.value.problems
+    assert line.startswith(f"{path}: TrustedProxies has ")
+    assert "it must be addresses or networks, such as 10.0.0.5 or 10.0.0.0/8" in line
+
+
+@pytest.mark.parametrize("value", [1, 167772161, True, None, {}, [1], [["10.0.0.1"]]])
+def test_what_is_no_list_of_proxies_is_an_error(tmp_path: Path, value: object) -> None:
+    path = tmp_path / "config.json"
+    path.touch(mode=0o600)
+    path.write_text(json.dumps(settings() | {"TrustedProxies": value}))
+
+    with pytest.raises(ConfigError, match="TrustedProxies must be a string or a list"):
+        LiveConfig(path)
+
+
+def test_edited_list_takes_effect(
+    make_server: MakeServer,
+    tmp_path: Path,
+    sts: StsStandIn,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    monkeypatch.setattr(sts_config, "CONFIG_LOOK_SECONDS", 0.0)
+    server = make_server()
+
+    def client() -> str:
+        caplog.clear()
+        ask(server, CLIENT)
+        return logged_client(caplog)
+
+    assert client() == "127.0.0.1"
+    write_config(tmp_path, StsEndpoint=sts.url, TrustedProxies="127.0.0.1")
+    wait_until(lambda: client() == CLIENT)
+    write_config(tmp_path, StsEndpoint=sts.url)
+    wait_until(lambda: client() == "127.0.0.1")
+
+
+# --- nginx ----------------------------------------------------------------------
+
+# Only root can, and must, name a user.  The proxy has an address of its own.
+NGINX_CONF = """
+daemon off;
+user root;
+worker_processes 1;
+pid nginx.pid;
+error_log stderr crit;
+events {{ worker_connections 64; }}
+http {{
+    access_log off;
+    client_body_temp_path body;
+    proxy_temp_path proxy;
+    fastcgi_temp_path fastcgi;
+    uwsgi_temp_path uwsgi;
+    scgi_temp_path scgi;
+    server {{
+        listen 127.0.0.1:{port};
+        location / {{
+            proxy_pass http://127.0.0.1:{server};
+            proxy_bind 127.0.0.2;
+            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+        }}
+    }}
+}}
+"""
+
+
+@contextlib.contextmanager
+def nginx(server: RunningServer, folder: Path) -> Iterator[int]:
+    """Run nginx in front of *server*; give its port."""
+    program = find_nginx()
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        # nginx takes over the socket, as it does in an upgrade.
+        port = listening.getsockname()[1]
+        conf = NGINX_CONF.format(server=server.port, port=port)
+        (folder / "nginx.conf").write_text(conf)
+        process = subprocess.Popen(
+            [program, "-p", str(folder), "-c", "nginx.conf"],
+            env={"NGINX": f"{listening.fileno()};"},
+            pass_fds=[listening.fileno()],
+        )
+    try:
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+@LINUX
+def test_log_has_the_client_of_nginx(
+    make_server: MakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    server = make_server(TrustedProxies="127.0.0.2")
+    with nginx(server, tmp_path) as port:
+        for spoofed in ({}, {"X-Forwarded-For": CLIENT}):
+            connection = http.client.HTTPConnection(
+                "127.0.0.1", port, timeout=20, source_address=("127.0.0.3", 0)
+            )
+            with contextlib.closing(connection):
+                connection.request("GET", "/", headers=spoofed)
+                assert connection.getresponse().status == 200
+
+            assert logged_client(caplog) == "127.0.0.3"

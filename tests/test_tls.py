@@ -1,0 +1,1092 @@
+"""HTTPS: the same replies, renewed certificates, and clients that get TLS wrong."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import ipaddress
+import json
+import logging
+import os
+import re
+import shutil
+import signal
+import socket
+import ssl
+import struct
+import subprocess
+import threading
+import time
+import warnings
+from collections import Counter
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from conftest import MakeServer
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import (
+    BestAvailableEncryption,
+    Encoding,
+    KeySerializationEncryption,
+    NoEncryption,
+    PrivateFormat,
+)
+from raw_http import connect, exchange, exchange_anyhow, parse_replies, read_to_end
+from support import Reply, RunningServer, read_reply, wait_until, write_config
+from test_command_line import command, run
+
+import sts_http
+from demo.sts import Reply as StsReply
+from demo.sts import StsStandIn
+from sts_config import ConfigError, LiveConfig, LiveTls
+from sts_tokens import StsClient
+
+GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
+LAST_GET = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
+LIMIT_SECONDS = 0.3  # of HEAD_SECONDS and its like, where a test shortens them
+
+TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
+each_version = pytest.mark.parametrize(
+    "version", [TLS_1_2, TLS_1_3], ids=["TLS 1.2", "TLS 1.3"]
+)
+
+
+# --- Certificates ---------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Pair:
+    """A certificate and its key."""
+
+    certificate: x509.Certificate
+    key: ec.EllipticCurvePrivateKey
+
+    @property
+    def pem(self) -> bytes:
+        """The certificate as a file has it."""
+        return self.certificate.public_bytes(Encoding.PEM)
+
+    @property
+    def der(self) -> bytes:
+        """The certificate as a client sees it."""
+        return self.certificate.public_bytes(Encoding.DER)
+
+    def key_pem(self, password: bytes = b"") -> bytes:
+        """Return the key as a file has it."""
+        encryption: KeySerializationEncryption = NoEncryption()
+        if password:
+            encryption = BestAvailableEncryption(password)
+        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
+
+
+def issue(name: str, issuer: Pair | None = None, is_authority: bool = False) -> Pair:
+    """Return a new certificate for 127.0.0.1, signed by *issuer* or itself."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
+    now = datetime.datetime.now(datetime.timezone.utc)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(subject)
+        .issuer_name(issuer.certificate.subject if issuer else subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(hours=1))
+        .not_valid_after(now + datetime.timedelta(hours=1))
+        .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
+        .add_extension(
+            x509.SubjectAlternativeName(
+                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
+            ),
+            critical=False,
+        )
+        .sign(issuer.key if issuer else key, hashes.SHA256())
+    )
+    return Pair(certificate, key)
+
+
+@pytest.fixture(scope="session")
+def authority() -> Pair:
+    """Who signs the certificates, and is trusted by clients."""
+    return issue("authority", is_authority=True)
+
+
+@pytest.fixture(scope="session")
+def pairs(authority: Pair) -> tuple[Pair, Pair]:
+    """A certificate, and the one that it is renewed with."""
+    return issue("first", authority), issue("second", authority)
+
+
+class Files:
+    """The files of a certificate and its key, as an operator renews them."""
+
+    def __init__(self, folder: Path) -> None:
+        self.certificate = folder / "cert.pem"
+        self.key = folder / "key.pem"
+
+    def write(self, pair: Pair) -> None:
+        """Write both in place, one after the other."""
+        self.certificate.write_bytes(pair.pem)
+        self.key.touch(mode=0o600)
+        self.key.write_bytes(pair.key_pem())
+
+
+@pytest.fixture
+def files(tmp_path: Path, pairs: tuple[Pair, Pair]) -> Files:
+    """The files of a server, with the first certificate."""
+    found = Files(tmp_path)
+    found.write(pairs[0])
+    return found
+
+
+# --- A server, and its clients --------------------------------------------------
+
+
+class FakeClock:
+    """A monotonic clock that a test turns."""
+
+    now = 1000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+@pytest.fixture
+def look_clock() -> FakeClock:
+    """The clock that says when to look at the certificate's files."""
+    return FakeClock()
+
+
+@pytest.fixture
+def server(
+    tmp_path: Path,
+    files: Files,
+    sts: StsStandIn,
+    sts_client: StsClient,
+    look_clock: FakeClock,
+    caplog: pytest.LogCaptureFixture,
+) -> Iterator[RunningServer]:
+    """A token server that speaks TLS, and reuses tokens."""
+    caplog.set_level(logging.INFO, "sts_server")
+    path = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
+    tls = LiveTls(files.certificate, files.key, look_clock)
+    running = RunningServer(LiveConfig(path), sts_client, tls)
+    with contextlib.closing(running):
+        yield running
+
+
+def client_context(
+    authority: Pair | None, version: ssl.TLSVersion | None = None
+) -> ssl.SSLContext:
+    """Return a context that trusts *authority*, or nobody."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    if authority:
+        context.load_verify_locations(cadata=authority.pem.decode())
+    if version:
+        context.minimum_version = context.maximum_version = version
+    return context
+
+
+@pytest.fixture
+def context(authority: Pair) -> ssl.SSLContext:
+    """What clients are set up with."""
+    return client_context(authority)
+
+
+def connect_tls(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
+    """Return a connection that notices if it ends without close_notify."""
+    return context.wrap_socket(
+        connect(port), server_hostname="127.0.0.1", suppress_ragged_eofs=False
+    )
+
+
+def exchange_tls(port: int, context: ssl.SSLContext, *requests: bytes) -> bytes:
+    """Return all that comes back for *requests* until the other side closes."""
+    with connect_tls(port, context) as client:
+        for sent in requests:
+            client.sendall(sent)
+        return read_to_end(client)
+
+
+def read_one(client: socket.socket) -> Reply:
+    """Return the reply that *client* waits for, and leave it open."""
+    received = b""
+    while b"\r\n\r\n" not in received:
+        received += client.recv(65536)
+    match = re.search(rb"Content-Length: (\d+)", received)
+    assert match
+    while len(received.partition(b"\r\n\r\n")[2]) < int(match[1]):
+        received += client.recv(65536)
+    (reply,) = parse_replies(received)
+    return reply
+
+
+def served(port: int, context: ssl.SSLContext) -> bytes:
+    """Return the certificate that a new connection gets."""
+    with connect_tls(port, context) as client:
+        found = client.getpeercert(binary_form=True)
+    assert found
+    return found
+
+
+def client_hello(context: ssl.SSLContext) -> bytes:
+    """Return what a client that speaks TLS begins with."""
+    outgoing = ssl.MemoryBIO()
+    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
+    with contextlib.suppress(ssl.SSLWantReadError):
+        client.do_handshake()
+    return outgoing.read()
+
+
+def lines(server: RunningServer, caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Return what the log has once no connection is open, without tracebacks."""
+    wait_until(lambda: not server.server.connections()[0])
+    for record in caplog.records:
+        assert record.exc_info is None, record.getMessage()
+        assert record.getMessage().isprintable()
+    return [record.getMessage() for record in caplog.records]
+
+
+@pytest.fixture
+def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("HEAD_SECONDS", "IDLE_SECONDS", "LINGER_SECONDS"):
+        monkeypatch.setattr(sts_http, name, LIMIT_SECONDS)
+
+
+# --- The same replies -----------------------------------------------------------
+
+POST = b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 4\r\n\r\na=b&"
+CONVERSATIONS = [
+    pytest.param([LAST_GET], id="GET"),
+    pytest.param([GET, GET, GET, LAST_GET], id="several on one connection"),
+    pytest.param([GET + GET, GET + LAST_GET], id="pipelined"),
+    pytest.param([GET.replace(b"GET", b"HEAD"), LAST_GET], id="HEAD"),
+    pytest.param([POST], id="POST with a body"),
+    pytest.param([POST[:-2], b"b&"], id="body in two records"),
+    pytest.param([GET[:9], GET[9:-1], GET[-1:], LAST_GET], id="head in pieces"),
+    pytest.param([LAST_GET.replace(b"GET", b"OPTIONS")], id="OPTIONS"),
+    pytest.param([LAST_GET.replace(b"/ ", b"/healthz ")], id="health"),
+    pytest.param([LAST_GET.replace(b"/ ", b"/credentials ")], id="credentials"),
+    pytest.param([LAST_GET.replace(b"/ ", b"/?callback=c ")], id="callback"),
+    pytest.param([GET.replace(b"/ ", b"/favicon.ico ")], id="error"),
+    pytest.param([b"nonsense\r\n\r\n"], id="nonsense"),
+    pytest.param([b"GET /" + b"a" * 40_000], id="head of several records"),
+]
+
+
+@each_version
+@pytest.mark.parametrize("requests", CONVERSATIONS)
+def test_replies_over_https_are_those_over_http(
+    make_server: MakeServer,
+    server: RunningServer,
+    sts: StsStandIn,
+    authority: Pair,
+    version: ssl.TLSVersion,
+    requests: list[bytes],
+) -> None:
+    token = dict.fromkeys(("AccessKeyId", "AccessKeySecret", "SecurityToken"), "same")
+    token["Expiration"] = "2099-12-12T07:49:09Z"
+    sts.always(StsReply(200, json.dumps({"Credentials": token}).encode()))
+    plain = make_server(TokenReuseTime=600)
+    varying = re.compile(rb"Date: [^\r]+|(?<=LastUpdated\":)\"[^\"]+\"")
+
+    expected = varying.sub(b"", exchange(plain.port, *requests))
+    received = exchange_tls(server.port, client_context(authority, version), *requests)
+
+    assert expected.startswith(b"HTTP/1.1 ")
+    assert varying.sub(b"", received) == expected
+
+
+@each_version
+def test_new_versions_of_tls_are_spoken(
+    server: RunningServer, authority: Pair, version: ssl.TLSVersion
+) -> None:
+    with connect_tls(server.port, client_context(authority, version)) as client:
+        assert client.version() == version.name.replace("_", ".")
+
+
+@pytest.mark.parametrize(
+    "version",
+    [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1],
+    ids=["TLS 1.0", "TLS 1.1"],
+)
+def test_old_versions_of_tls_are_refused(
+    server: RunningServer,
+    authority: Pair,
+    version: ssl.TLSVersion,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)
+        context = client_context(authority, version)
+    context.set_ciphers("ALL:@SECLEVEL=0")
+
+    with pytest.raises(ssl.SSLError) as refusal:
+        connect_tls(server.port, context)
+
+    if refusal.value.reason == "NO_PROTOCOLS_AVAILABLE":
+        pytest.skip("the OpenSSL here does not speak it")
+    assert refusal.value.reason == "TLSV1_ALERT_PROTOCOL_VERSION"  # of the server
+    assert lines(server, caplog) == ["127.0.0.1 TLS: unsupported protocol"]
+
+
+def test_http_2_is_not_offered(server: RunningServer, context: ssl.SSLContext) -> None:
+    context.set_alpn_protocols(["h2", "http/1.1"])
+
+    with connect_tls(server.port, context) as client:
+        assert client.selected_alpn_protocol() == "http/1.1"
+
+
+def test_chain_is_sent_whole(
+    server: RunningServer,
+    files: Files,
+    look_clock: FakeClock,
+    authority: Pair,
+    context: ssl.SSLContext,
+) -> None:
+    between = issue("between", authority, is_authority=True)
+    pair = issue("leaf", between)
+    files.write(pair)
+    files.certificate.write_bytes(pair.pem + between.pem)
+    look_clock.now += 1
+
+    assert served(server.port, context) == pair.der
+
+
+# --- Clients that get it wrong --------------------------------------------------
+
+
+def test_plain_http_to_the_tls_port_is_one_line_in_the_log(
+    server: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    for method in (b"GET", b"POST", b"HEAD"):
+        received = exchange_anyhow(server.port, GET.replace(b"GET", method))
+        assert b"HTTP/1.1" not in received
+
+    expected = "127.0.0.1 TLS: plain HTTP, but this port speaks TLS"
+    assert lines(server, caplog) == [expected] * 3
+
+
+def test_tls_to_the_plain_port_is_one_line_in_the_log_and_a_400(
+    make_server: MakeServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    plain = make_server()
+
+    received = exchange(plain.port, client_hello(context))
+
+    (reply,) = parse_replies(received)
+    assert (reply.status, reply.json["ErrorCode"]) == (400, "MalformedRequest")
+    (line,) = lines(plain, caplog)
+    assert line.startswith("127.0.0.1 - - 400 MalformedRequest - ")
+    assert line.endswith(" (TLS, but this port speaks plain HTTP)")
+
+
+@each_version
+def test_client_that_refuses_the_certificate_is_one_line_in_the_log(
+    server: RunningServer, version: ssl.TLSVersion, caplog: pytest.LogCaptureFixture
+) -> None:
+    with pytest.raises(ssl.SSLCertVerificationError):
+        connect_tls(server.port, client_context(None, version))
+
+    assert lines(server, caplog) == ["127.0.0.1 TLS: tlsv1 alert unknown ca"]
+
+
+def reset(client: socket.socket) -> None:
+    """Close the connection as one that breaks does."""
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    client.close()
+
+
+# Of one that went too early, the ssl module leaves the socket to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:.*SSLSocket:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+@pytest.mark.parametrize("sent", [0, 1, 5, 100])
+def test_client_that_goes_away_is_no_line_in_the_log(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    sent: int,
+    end: Callable[[socket.socket], None],
+) -> None:
+    with connect(server.port) as client:
+        client.sendall(client_hello(context)[:sent])
+        end(client)
+
+    assert served(server.port, context)
+    assert lines(server, caplog) == []
+
+
+@pytest.mark.parametrize("end", [socket.socket.close, reset])
+def test_client_that_goes_away_without_a_request_is_no_line_in_the_log(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    end: Callable[[socket.socket], None],
+) -> None:
+    with connect_tls(server.port, context) as client:
+        end(client)  # without close_notify
+
+    assert lines(server, caplog) == []
+
+
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(b"\0" * 100, id="zeros"),
+        pytest.param(b"SSH-2.0-OpenSSH_9.2\r\n", id="SSH"),
+        pytest.param(b"\x16\x03\x01\xff\xff" + b"a" * 100, id="record too long"),
+        pytest.param(b"\x16\x03\x01\0\x05hello", id="no ClientHello"),
+        pytest.param(b"\x80\x2e\x01\0\x02" + b"a" * 44, id="SSL 2"),
+        pytest.param(b"CONNECT app:443 HTTP/1.1\r\n\r\n", id="for a proxy"),
+        pytest.param(b"\x15\x03\x03\0\x02\x02\x28", id="alert"),
+    ],
+)
+def test_garbage_is_one_line_in_the_log(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    sent: bytes,
+) -> None:
+    exchange_anyhow(server.port, sent)
+
+    (line,) = lines(server, caplog)
+    assert re.fullmatch(r"127\.0\.0\.1 TLS: [a-z0-9 ]+", line)
+    assert served(server.port, context)
+
+
+def test_garbage_after_the_handshake_is_one_line_in_the_log(
+    server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect_tls(server.port, context) as client:
+        client.sendall(GET)
+        assert read_one(client).status == 200
+        socket.socket.sendall(client, b"\x17\x03\x03\0\x20" + b"a" * 32)
+        with contextlib.suppress(OSError):
+            while client.recv(65536):
+                pass
+
+    (request_line, line) = lines(server, caplog)
+    assert " GET / 200 STS." in request_line
+    assert "TLS: " in line
+
+
+def test_client_cannot_have_the_keys_agreed_on_again(
+    server: RunningServer, files: Files
+) -> None:
+    """Each time costs the server more than the client, which may ask without end."""
+    program = shutil.which("openssl")
+    if not program:
+        pytest.skip("openssl is not installed")
+
+    result = subprocess.run(
+        [program, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"],
+        input=b"R\n",  # renegotiate
+        capture_output=True,
+        timeout=20,
+        check=False,
+    )
+
+    assert b"RENEGOTIATING" in result.stdout + result.stderr
+    assert b"no renegotiation" in result.stderr
+
+
+# --- Clients that stall ---------------------------------------------------------
+
+Stall = Callable[[RunningServer, ssl.SSLContext], socket.socket]
+
+
+def say_nothing(server: RunningServer, _: ssl.SSLContext) -> socket.socket:
+    return connect(server.port)
+
+
+def say_half(server: RunningServer, context: ssl.SSLContext) -> socket.socket:
+    client = connect(server.port)
+    client.sendall(client_hello(context)[:100])
+    return client
+
+
+def shake_hands(server: RunningServer, context: ssl.SSLContext) -> socket.socket:
+    return connect_tls(server.port, context)
+
+
+STALLS = [say_nothing, say_half, shake_hands]
+
+
+def ends_after(client: socket.socket, send: bytes = b"") -> float:
+    """Return after how many seconds the other side ends the connection.
+
+    Meanwhile *send* is sent, a byte each 50 ms.
+    """
+    begun = time.monotonic()
+    client.settimeout(0.05)
+    with client, contextlib.suppress(ConnectionError):
+        while True:
+            try:
+                if not client.recv(65536):
+                    break
+            except TimeoutError:
+                assert time.monotonic() < begun + 10
+                client.sendall(send[:1])
+                send = send[1:]
+    return time.monotonic() - begun
+
+
+@pytest.mark.usefixtures("_short_limits")
+@pytest.mark.parametrize("stall", STALLS)
+def test_client_that_stalls_is_let_go_at_the_deadline_and_holds_nobody_up(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    stall: Stall,
+) -> None:
+    with stall(server, context) as client:
+        assert served(server.port, context)
+
+        assert ends_after(client) < LIMIT_SECONDS + 1
+
+    assert lines(server, caplog) == []
+
+
+@pytest.mark.usefixtures("_short_limits")
+def test_client_that_drips_its_hello_is_let_go_at_the_deadline(
+    server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect(server.port) as client:
+        assert ends_after(client, client_hello(context)) < LIMIT_SECONDS + 1
+
+    assert lines(server, caplog) == []
+
+
+@pytest.mark.usefixtures("_short_limits")
+def test_client_that_drips_its_request_is_told_at_the_deadline(
+    server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    with connect_tls(server.port, context) as client:
+        assert ends_after(client, GET) < LIMIT_SECONDS * 2 + 1  # with the linger time
+
+    (line,) = lines(server, caplog)
+    assert " 408 RequestTimeout " in line
+
+
+@pytest.mark.usefixtures("_short_limits")
+def test_50_clients_that_stall_at_once_hold_nobody_up(
+    server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 1.5)
+    with contextlib.ExitStack() as stack:
+        for number in range(50):
+            stack.enter_context(STALLS[number % 3](server, context))
+        assert server.server.connections()[0] >= 45
+
+        begun = time.monotonic()
+        assert served(server.port, context)
+        assert time.monotonic() - begun < 1
+
+        wait_until(lambda: not server.server.connections()[0])
+
+
+def test_one_deadline_is_for_handshake_and_request(
+    server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 1.0)
+    begun = time.monotonic()
+
+    with connect(server.port) as plain:
+        time.sleep(0.7)
+        with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
+            ends_after(client)
+
+    assert time.monotonic() - begun < 1.6
+
+
+def test_handshake_is_no_request_in_flight(server: RunningServer) -> None:
+    with connect(server.port):
+        wait_until(lambda: server.server.connections() == (1, 0))
+
+
+def test_burst_of_handshakes_is_served(
+    server: RunningServer, context: ssl.SSLContext
+) -> None:
+    with contextlib.ExitStack() as stack:
+        clients = [stack.enter_context(connect(server.port)) for _ in range(200)]
+
+        def ask(client: socket.socket) -> bytes:
+            with context.wrap_socket(client, server_hostname="127.0.0.1") as secure:
+                secure.sendall(LAST_GET)
+                return read_to_end(secure)
+
+        with ThreadPoolExecutor(16) as pool:
+            replies = list(pool.map(ask, clients))
+
+    assert all(reply.startswith(b"HTTP/1.1 200 ") for reply in replies)
+
+
+# --- The end of a connection ----------------------------------------------------
+
+
+@each_version
+@pytest.mark.parametrize(
+    "sent",
+    [
+        pytest.param(LAST_GET, id="last request"),
+        pytest.param(b"nonsense\r\n\r\n", id="refusal"),
+        pytest.param(GET, id="idle for too long"),
+    ],
+)
+def test_end_is_told_from_a_cut(
+    server: RunningServer,
+    authority: Pair,
+    version: ssl.TLSVersion,
+    monkeypatch: pytest.MonkeyPatch,
+    sent: bytes,
+) -> None:
+    monkeypatch.setattr(sts_http, "IDLE_SECONDS", LIMIT_SECONDS)
+
+    received = exchange_tls(server.port, client_context(authority, version), sent)
+
+    assert len(parse_replies(received)) == 1  # and no SSLEOFError
+
+
+@each_version
+def test_client_that_ends_its_sending_gets_its_reply(
+    server: RunningServer, authority: Pair, version: ssl.TLSVersion
+) -> None:
+    with connect_tls(server.port, client_context(authority, version)) as client:
+        client.sendall(GET)
+        socket.socket.shutdown(client, socket.SHUT_WR)  # without close_notify
+        received = read_to_end(client)
+
+    (reply,) = parse_replies(received)
+    assert reply.status == 200
+
+
+def test_connection_over_the_limit_is_just_closed(
+    server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 2)
+    with connect(server.port), connect(server.port):
+        wait_until(lambda: server.server.connections()[0] == 2)
+
+        assert exchange(server.port) == b""
+        with pytest.raises((ssl.SSLError, ConnectionError)):
+            connect_tls(server.port, context)
+
+    wait_until(lambda: not server.server.connections()[0])
+    assert served(server.port, context)
+    assert server.server.replies.counts()["TooManyConnections"] == 2
+
+
+# --- Draining -------------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def draining(server: RunningServer) -> Iterator[threading.Thread]:
+    """Have the server stop while a with block runs, and wait until it has."""
+    server.server.shutdown()
+    thread = threading.Thread(target=server.server.drain, args=[10])
+    thread.start()
+    try:
+        yield thread
+    finally:
+        thread.join()
+
+
+@each_version
+def test_request_in_flight_is_answered_when_the_server_stops(
+    server: RunningServer, sts: StsStandIn, authority: Pair, version: ssl.TLSVersion
+) -> None:
+    with connect_tls(server.port, client_context(authority, version)) as client:
+        with sts.held():
+            client.sendall(GET)
+            sts.wait_for_requests(1)
+            server.server.shutdown()
+            thread = threading.Thread(target=server.server.drain, args=[10])
+            thread.start()
+            wait_until(lambda: server.server.is_stopping)
+        received = read_to_end(client)
+        thread.join()
+
+    (reply,) = parse_replies(received)
+    assert reply.json["StatusCode"] == 200
+
+
+@each_version
+@pytest.mark.parametrize("requests", [0, 1])
+def test_idle_connection_ends_when_the_server_stops_and_is_told_so(
+    server: RunningServer, authority: Pair, version: ssl.TLSVersion, requests: int
+) -> None:
+    with connect_tls(server.port, client_context(authority, version)) as client:
+        for _ in range(requests):
+            client.sendall(GET)
+            assert read_one(client).status == 200
+        wait_until(lambda: server.server.connections() == (1, 0))
+
+        with draining(server):
+            assert client.recv(65536) == b""  # and neither SSLEOFError nor an alert
+
+
+@pytest.mark.parametrize("stall", [say_nothing, say_half])
+def test_handshake_that_stalls_does_not_keep_the_server_from_stopping(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    stall: Stall,
+) -> None:
+    with stall(server, context):
+        wait_until(lambda: server.server.connections() == (1, 0))
+        begun = time.monotonic()
+        with draining(server):
+            pass
+
+        assert time.monotonic() - begun < 5
+    assert lines(server, caplog) == []
+
+
+def test_no_handshake_is_begun_when_the_server_stops(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.server, "service_actions", lambda: None)
+    server.server.is_stopping = True  # and has not looked yet
+
+    with connect(server.port) as client:
+        assert ends_after(client) < 5
+
+
+# --- Renewal --------------------------------------------------------------------
+
+
+def test_renewed_certificate_is_for_new_connections(
+    server: RunningServer,
+    files: Files,
+    pairs: tuple[Pair, Pair],
+    look_clock: FakeClock,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    with connect_tls(server.port, context) as open_before:
+        files.write(pairs[1])
+        assert served(server.port, context) == pairs[0].der  # as nobody has looked yet
+        look_clock.now += 1
+        assert served(server.port, context) == pairs[1].der
+
+        open_before.sendall(LAST_GET)
+        (reply,) = parse_replies(read_to_end(open_before))
+        assert reply.status == 200
+    assert f"new TLS certificate: {files.certificate}, {files.key}" in lines(
+        server, caplog
+    )
+
+
+Renew = Callable[[Files, Pair], object]
+WRONG_RENEWALS = [
+    pytest.param(
+        lambda files, pair: files.certificate.write_bytes(pair.pem),
+        "does not belong to the key",
+        id="certificate without its key",
+    ),
+    pytest.param(
+        lambda files, pair: files.key.write_bytes(pair.key_pem()),
+        "does not belong to the key",
+        id="key without its certificate",
+    ),
+    pytest.param(
+        lambda files, pair: files.certificate.write_bytes(b"\xff\0garbage"),
+        "is no PEM certificate",
+        id="garbage",
+    ),
+    pytest.param(
+        lambda files, pair: files.certificate.write_bytes(pair.pem[:300]),
+        "is no PEM certificate",
+        id="half a certificate",
+    ),
+    pytest.param(
+        lambda files, pair: files.key.write_bytes(b""),
+        "is no PEM certificate",
+        id="empty key",
+    ),
+    pytest.param(
+        lambda files, pair: files.certificate.unlink(),
+        "cannot be read",
+        id="no certificate",
+    ),
+    pytest.param(
+        lambda files, pair: files.key.unlink(),
+        "cannot be read",
+        id="no key",
+    ),
+    pytest.param(
+        lambda files, pair: files.key.write_bytes(pair.key_pem(b"secret")),
+        "is encrypted",
+        id="encrypted key",
+    ),
+]
+
+
+@pytest.mark.parametrize(("renew", "problem"), WRONG_RENEWALS)
+def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
+    server: RunningServer,
+    files: Files,
+    pairs: tuple[Pair, Pair],
+    look_clock: FakeClock,
+    context: ssl.SSLContext,
+    caplog: pytest.LogCaptureFixture,
+    renew: Renew,
+    problem: str,
+) -> None:
+    renew(files, pairs[1])
+    for _ in range(5):
+        look_clock.now += 1
+        assert served(server.port, context) == pairs[0].der
+
+    (reason, what_now) = lines(server, caplog)
+    assert problem in reason
+    assert what_now == "the TLS certificate read before stays in force"
+
+    files.write(pairs[1])
+    look_clock.now += 1
+    assert served(server.port, context) == pairs[1].der
+
+
+def test_certificate_that_is_put_back_is_taken_up(
+    server: RunningServer,
+    files: Files,
+    pairs: tuple[Pair, Pair],
+    look_clock: FakeClock,
+    context: ssl.SSLContext,
+) -> None:
+    for pair in (pairs[1], pairs[0], pairs[1]):
+        files.certificate.write_bytes(b"")
+        look_clock.now += 1
+        served(server.port, context)
+        files.write(pair)
+        look_clock.now += 1
+
+        assert served(server.port, context) == pair.der
+
+
+def write_in_place(files: Files, pair: Pair, number: int) -> None:
+    files.write(pair)
+
+
+def rename_each(files: Files, pair: Pair, number: int) -> None:
+    folder = files.certificate.parent / f"new-{number}"
+    folder.mkdir()
+    Files(folder).write(pair)
+    os.replace(folder / files.key.name, files.key)
+    os.replace(folder / files.certificate.name, files.certificate)
+
+
+def swap_symlink(files: Files, pair: Pair, number: int) -> None:
+    """Do as Kubernetes does: the files are links into a folder that is a link."""
+    top = files.certificate.parent
+    (top / f"data-{number}").mkdir()
+    Files(top / f"data-{number}").write(pair)
+    (top / "next").symlink_to(f"data-{number}")
+    os.replace(top / "next", top / "data")
+    for path in (files.certificate, files.key):
+        if not path.is_symlink():
+            (top / "link").symlink_to(f"data/{path.name}")
+            os.replace(top / "link", path)
+
+
+@pytest.mark.parametrize("swap", [write_in_place, rename_each, swap_symlink])
+def test_renewals_under_load_cost_no_request(
+    server: RunningServer,
+    files: Files,
+    pairs: tuple[Pair, Pair],
+    look_clock: FakeClock,
+    context: ssl.SSLContext,
+    swap: Callable[[Files, Pair, int], None],
+) -> None:
+    is_over = threading.Event()
+    seen: Counter[bytes] = Counter()  # certificates, by all clients
+    counting = threading.Lock()
+
+    def ask(requests: int) -> int:
+        """Send so many requests on each connection; return how many were answered."""
+        answered = 0
+        while not is_over.is_set():
+            connection = http.client.HTTPSConnection(
+                "127.0.0.1", server.port, timeout=20, context=context
+            )
+            with contextlib.closing(connection):
+                for _ in range(requests):
+                    connection.request("GET", "/")
+                    assert isinstance(connection.sock, ssl.SSLSocket)
+                    found = connection.sock.getpeercert(binary_form=True)
+                    assert read_reply(connection).json["StatusCode"] == 200
+                    answered += 1
+            assert found
+            with counting:
+                seen[found] += 1
+        return answered
+
+    with ThreadPoolExecutor(8) as pool:
+        clients = [
+            pool.submit(ask, requests) for requests in (1, 1, 1, 1, 3, 5, 10, 20)
+        ]
+        try:
+            for number in range(20):
+                pair = pairs[(number + 1) % 2]
+                swap(files, pair, number)
+                look_clock.now += 1
+                before = seen[pair.der]
+
+                def is_taken_up(pair: Pair = pair, before: int = before) -> bool:
+                    look_clock.now += 1  # as a look amidst a swap is for nothing
+                    broken = any(client.done() for client in clients)
+                    return broken or seen[pair.der] > before + 3
+
+                wait_until(is_taken_up)
+        finally:
+            is_over.set()
+        answered = [client.result() for client in clients]
+
+    assert min(answered) > 0
+    assert set(seen) == {pair.der for pair in pairs}
+
+
+# --- Files that are wrong from the start ----------------------------------------
+
+
+def loaded(files: Files) -> LiveTls:
+    return LiveTls(files.certificate, files.key)
+
+
+@pytest.mark.parametrize(("spoil", "problem"), WRONG_RENEWALS)
+def test_wrong_file_is_named_in_one_line(
+    files: Files, pairs: tuple[Pair, Pair], spoil: Renew, problem: str
+) -> None:
+    spoil(files, pairs[1])
+
+    with pytest.raises(ConfigError) as error:
+        loaded(files)
+
+    (line,) = error.value.problems
+    assert problem in line
+    assert re.match(r"\S+(cert|key)\.pem: ", line)
+    assert line.isprintable()
+
+
+def test_certificate_file_without_a_key_is_named(files: Files) -> None:
+    with pytest.raises(ConfigError, match=r"cert\.pem: is no PEM .* key") as error:
+        LiveTls(files.certificate, files.certificate)
+
+    assert len(error.value.problems) == 1
+
+
+def test_directory_is_named(files: Files) -> None:
+    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
+        LiveTls(files.certificate.parent, files.key)
+
+
+def test_key_that_others_may_read_is_a_warning(
+    files: Files, caplog: pytest.LogCaptureFixture
+) -> None:
+    loaded(files)
+    assert caplog.messages == []
+
+    files.key.chmod(0o640)
+    loaded(files)
+
+    assert caplog.messages == [
+        f"{files.key}: holds a secret and others may read it (chmod 600)"
+    ]
+
+
+# --- From a shell ---------------------------------------------------------------
+
+
+@contextlib.contextmanager
+def running_tls(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a server with *arguments* on a free port; give its process and port."""
+    with subprocess.Popen(
+        command("0", "--bind", "127.0.0.1", *arguments),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                if match := re.search(r"https://127\.0\.0\.1:(\d+)/", line):
+                    break
+            assert match, "the server did not start"
+            yield process, int(match[1])
+        finally:
+            process.kill()
+
+
+def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
+    tmp_path: Path,
+    files: Files,
+    pairs: tuple[Pair, Pair],
+    authority: Pair,
+    sts: StsStandIn,
+) -> None:
+    program = shutil.which("curl")
+    if not program:
+        pytest.skip("curl is not installed")
+    config = write_config(tmp_path, StsEndpoint=sts.url)
+    (tmp_path / "authority.pem").write_bytes(authority.pem)
+    files.key.write_bytes(pairs[0].pem + pairs[0].key_pem())
+
+    with running_tls("--config", config, "--tls-cert", files.key) as (process, port):
+        with sts.held():
+            client = subprocess.Popen(
+                [
+                    program,
+                    "--silent",
+                    "--show-error",
+                    "--noproxy",
+                    "*",
+                    "--cacert",
+                    tmp_path / "authority.pem",
+                    f"https://127.0.0.1:{port}/sts/getsts",
+                ],
+                stdout=subprocess.PIPE,
+                stderr=subprocess.PIPE,
+            )
+            sts.wait_for_requests(1)
+            process.send_signal(signal.SIGTERM)
+            time.sleep(0.1)  # without it the test is only weaker
+        output, errors = client.communicate(timeout=20)
+        process.wait(timeout=20)
+
+    assert (client.returncode, errors, process.returncode) == (0, b"", 0)
+    assert b'{"StatusCode":200,"AccessKeyId":"STS.' in output
+
+
+def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None:
+    result = run("--config", write_config(tmp_path), "--tls-key", files.key)
+
+    assert result.returncode == 2
+    assert result.stderr == (
+        "sts_server: --tls-key needs --tls-cert, the certificate of that key\n"
+    )
+
+
+def test_wrong_certificate_exits_2(tmp_path: Path, files: Files) -> None:
+    files.certificate.write_bytes(b"")
+
+    result = run(
+        "--config",
+        write_config(tmp_path),
+        "--tls-cert",
+        files.certificate,
+        "--tls-key",
+        files.key,
+    )
+
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"sts_server: {files.certificate}: is no PEM ")
+    assert result.stderr.count("\n") == 1
