@@ -8,6 +8,7 @@ import json
 import os
 import platform
 import re
+import secrets
 import shutil
 import socket
 import subprocess
@@ -20,7 +21,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import sts_server
+import jwt
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+import sts_config
+import sts_tokens
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -31,6 +37,7 @@ QUOTA = 100  # AssumeRole calls a second, where there is one
 KEEP_ALIVE = (1, 8, 64, 256)  # connections
 CLOSING = 64  # connections, each for one request
 OURS = "sts-server"
+USERS = 64  # who log in, where users do
 
 
 def main() -> int:
@@ -50,7 +57,7 @@ def main() -> int:
                 print(f"  measured {peer.name}, quota {quota}", file=sys.stderr)
     print(table(rows))
     print()
-    for entries in (1, sts_server.TOKENS_KEPT):
+    for entries in (1, sts_tokens.TOKENS_KEPT):
         microseconds = cost_of_a_reused_token(entries) * 1e6
         print(f"Tokens kept: {entries:,}; finding one takes {microseconds:.1f} µs.")
     return 0
@@ -86,6 +93,7 @@ class Peer:
     name: str
     command: list[str]
     settings: dict[str, Any]
+    logins: tuple[str, ...] = ()  # login tokens, which requests have in turn
 
 
 def peers(folder: Path) -> list[Peer]:
@@ -100,10 +108,37 @@ def peers(folder: Path) -> list[Peer]:
     return [
         Peer(OURS, ours, {}),
         Peer("bare http.server", bare, {}),
+        *(with_logins(algorithm, ours, folder) for algorithm in ("HS256", "RS256")),
         Peer("without reuse", ours, {"TokenReuseTime": 0, "StsCallsPerSecond": 10_000}),
         Peer("Flask, gunicorn", gunicorn, {}),
         Peer("Express, ali-oss", express, {}),
     ]
+
+
+def with_logins(algorithm: str, command: list[str], folder: Path) -> Peer:
+    """Return ours for users who log in with JWTs of *algorithm*."""
+    issuer, audience = "https://login.example.com/", "benchmark"
+    private: Any = secrets.token_bytes(32)
+    public, place = private, "SecretFile"
+    if algorithm == "RS256":
+        private = rsa.generate_private_key(65537, 2048)
+        key = private.public_key()
+        public = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        place = "PublicKeyFile"
+    key_file = folder / f"{algorithm}.key"
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(public)
+    claims = {"iss": issuer, "aud": audience, "exp": int(time.time()) + 24 * 3600}
+    section = {"Issuer": issuer, "Audience": audience, place: str(key_file)}
+    return Peer(
+        f"{OURS}, {algorithm} logins",
+        command,
+        {"Authentication": section, "ObjectPrefix": "users/$USER_ID/"},
+        tuple(
+            jwt.encode({**claims, "sub": f"user-{number}"}, private, algorithm)
+            for number in range(USERS)
+        ),
+    )
 
 
 class Sts:
@@ -151,6 +186,7 @@ def running(peer: Peer, sts_url: str, folder: Path) -> Iterator[tuple[int, int, 
     }
     config.write_text(json.dumps(settings), encoding="utf-8")
     (folder / "body.json").write_bytes(sample_reply())
+    (folder / "logins").write_text("\n".join(peer.logins), encoding="ascii")
     with socket.create_server(("127.0.0.1", 0)) as free:
         port: int = free.getsockname()[1]
     begin = time.monotonic()
@@ -165,7 +201,8 @@ def running(peer: Peer, sts_url: str, folder: Path) -> Iterator[tuple[int, int, 
         ) as process,
     ):
         try:
-            wait_for_token(port, process)
+            for login in peer.logins or [""]:
+                wait_for_token(port, process, login)
             yield process.pid, port, time.monotonic() - begin
         finally:
             process.terminate()
@@ -173,8 +210,8 @@ def running(peer: Peer, sts_url: str, folder: Path) -> Iterator[tuple[int, int, 
 
 def sample_reply() -> bytes:
     """Return a document of the length of those that the stand-in's tokens make."""
-    token = sts_server.Token(
-        sts_server.Credentials(
+    token = sts_tokens.Token(
+        sts_tokens.Credentials(
             access_key_id="STS." + "0" * 24,
             access_key_secret="x" * 40,
             security_token="x" * 406,
@@ -185,11 +222,12 @@ def sample_reply() -> bytes:
     return token.document
 
 
-def wait_for_token(port: int, process: subprocess.Popen[bytes]) -> None:
+def wait_for_token(port: int, process: subprocess.Popen[bytes], login: str) -> None:
+    query = f"?access_token={login}" if login else ""
     while process.poll() is None:
         with (
             contextlib.suppress(OSError),
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/") as reply,
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/{query}") as reply,
         ):
             if json.load(reply)["StatusCode"] == 200:
                 return
@@ -240,7 +278,8 @@ def measure(peer: Peer, quota: int | None, seconds: int, folder: Path) -> Iterat
             for connections, keeps_alive in loads:
                 sts.calls()
                 cpu, sts_cpu = cpu_seconds(pid), cpu_seconds(sts.process.pid)
-                result = wrk(port, connections, keeps_alive, seconds)
+                logins = folder / "logins"
+                result = wrk(port, connections, keeps_alive, seconds, logins)
                 yield Row(
                     peer=peer.name,
                     quota=quota,
@@ -257,7 +296,9 @@ def measure(peer: Peer, quota: int | None, seconds: int, folder: Path) -> Iterat
         sts.close()
 
 
-def wrk(port: int, connections: int, keeps_alive: bool, seconds: int) -> dict[str, Any]:
+def wrk(
+    port: int, connections: int, keeps_alive: bool, seconds: int, logins: Path
+) -> dict[str, Any]:
     command = ["wrk", "-t1", f"-c{connections}", f"-d{seconds}s", "--timeout", "10s"]
     command += ["-s", str(HERE / "count_tokens.lua")]
     command += [] if keeps_alive else ["-H", "Connection: close"]
@@ -266,6 +307,7 @@ def wrk(port: int, connections: int, keeps_alive: bool, seconds: int) -> dict[st
         capture_output=True,
         check=True,
         text=True,
+        env={**os.environ, "LOGINS": str(logins)},
     ).stdout
     (result,) = re.findall(r"^RESULT (.*)$", output, re.MULTILINE)
     found: dict[str, Any] = json.loads(result)
@@ -298,11 +340,11 @@ def megabytes(pid: int) -> float:
 
 def cost_of_a_reused_token(entries: int) -> float:
     """Return the seconds that TokenCache takes, when all of its tokens are in use."""
-    expiration = time.strftime(sts_server.TIME_FORMAT, time.gmtime(time.time() + 900))
-    fetched = sts_server.Credentials("id", "secret", "token", expiration, "")
-    tokens = sts_server.TokenCache(lambda call, calls_per_second: fetched)
+    expiration = time.strftime(sts_tokens.TIME_FORMAT, time.gmtime(time.time() + 900))
+    fetched = sts_tokens.Credentials("id", "secret", "token", expiration, "")
+    tokens = sts_tokens.TokenCache(lambda call, calls_per_second: fetched)
     calls = [
-        sts_server.AssumeRoleCall(
+        sts_config.AssumeRoleCall(
             protocol="https",
             endpoint="sts.aliyuncs.com",
             access_key_id=KEY_ID,

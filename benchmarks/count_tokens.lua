@@ -1,4 +1,5 @@
--- For wrk: count the replies, and those that are tokens.
+-- For wrk: count the replies, and those that are tokens.  The file LOGINS has a login
+-- token in each line, which the requests have in turn; it is empty where nobody logs in.
 
 local threads = {}
 
@@ -8,6 +9,17 @@ end
 
 function init()
   replies, tokens = 0, 0
+  local requests, turn = {}, 0
+  for login in io.lines(os.getenv("LOGINS")) do
+    wrk.headers["Authorization"] = "Bearer " .. login
+    table.insert(requests, wrk.format())
+  end
+  if #requests > 0 then
+    function request()
+      turn = turn % #requests + 1
+      return requests[turn]
+    end
+  end
 end
 
 function response(_, _, body)
