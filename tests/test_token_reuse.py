@@ -639,10 +639,11 @@ def test_nobody_notices_an_outage_while_the_token_lasts(
     caplog: pytest.LogCaptureFixture,
     outage: Close | Hang | Fail,
 ) -> None:
-    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.3)
-    monkeypatch.setattr(sts_tokens, "STALE_SECONDS", 0.05)
     reusing.server.tokens = TokenCache(sts_client.assume_role, clock, clock)
     first = reusing.request("/").json
+    deadline = sts_tokens.STS_DEADLINE_SECONDS
+    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.3)
+    monkeypatch.setattr(sts_tokens, "STALE_SECONDS", 0.05)
     sts.always(outage)
     replies = []
     for seconds in range(0, 600, 15):
@@ -654,6 +655,7 @@ def test_nobody_notices_an_outage_while_the_token_lasts(
     lines = [line for line in caplog.messages if line.startswith("STS gives")]
     sts.always(None)
     time.sleep(0.4)  # until the last flight of the outage has ended
+    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", deadline)
     clock.offset_seconds = 601.0
     back = reusing.request("/").json
 
