@@ -26,16 +26,15 @@ from sts_server import JsonFormatter, LogFormatter
 LOGGERS = ("sts_server", "demo")
 SCANNED_BYTES = 1 << 16  # of a reply: some are objects of many megabytes
 
-# So that a scan costs the same however many secrets there are, of a long one just the
-# beginning is kept, and looked up at each place of a run of its characters.
-BEGINNING = 40
+# So that a scan costs the same however many secrets there are, their beginnings are
+# kept, and looked up at each place of a run of such characters.  What is shorter, such
+# as the "secret" of some tests, is also a word.
+BEGINNING = 16
 RUN = re.compile(rf"[A-Za-z0-9_+/=-]{{{BEGINNING},}}")
-MIN_SECRET = 16  # "secret", as in some tests, is also a word
-
 LOGIN_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}")  # of anybody
 
-_long: set[str] = set()
-_short: set[str] = set()
+_beginnings: set[str] = set()
+_others: set[str] = set()  # those that are no run of such characters
 
 
 class SecretShown(AssertionError):
@@ -45,10 +44,10 @@ class SecretShown(AssertionError):
 def remember(*secrets: str) -> None:
     """Take *secrets* for such from now on."""
     for secret in secrets:
-        if len(secret) >= BEGINNING and RUN.match(secret):
-            _long.add(secret[:BEGINNING])
-        elif len(secret) >= MIN_SECRET:
-            _short.add(secret)
+        if RUN.match(secret):
+            _beginnings.add(secret[:BEGINNING])
+        elif len(secret) >= BEGINNING:
+            _others.add(secret)
 
 
 def secret_in(text: str) -> str:
@@ -57,12 +56,12 @@ def secret_in(text: str) -> str:
         text += unquote(text)
     if match := LOGIN_TOKEN.search(text):
         return match[0][:BEGINNING]
-    for secret in list(_short):
+    for secret in list(_others):
         if secret in text:
             return secret
     for run in RUN.findall(text):
         for begin in range(len(run) - BEGINNING + 1):
-            if run[begin : begin + BEGINNING] in _long:
+            if run[begin : begin + BEGINNING] in _beginnings:
                 return str(run[begin : begin + BEGINNING])
     return ""
 
