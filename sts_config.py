@@ -683,6 +683,9 @@ def login_keys(
         names = ", ".join(KEY_PLACES)
         section.note(names, "are three ways to name a key; set exactly one of them")
         return None
+    url, query, _ = places["JwksUrl"].partition("?")
+    if query:  # which may hold a secret
+        section.shown["JwksUrl"] = json.dumps(f"{url}?...")
     (kind,) = used
     place = places[kind]
     try:

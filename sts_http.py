@@ -164,6 +164,10 @@ def printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
+# A login token whose client has put it into the path, as in /credentials&access_token=
+LOGIN_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*")
+
+
 class ReplyLine(NamedTuple):
     """What the log has of one request.  All of it is printable."""
 
@@ -784,7 +788,7 @@ class StrictHandler(BaseHTTPRequestHandler):
             ReplyLine(
                 self.client,
                 self.command,
-                printable(self.path)[:200],
+                LOGIN_TOKEN.sub("eyJ...", printable(self.path))[:200],
                 status.value,
                 printable(outcome),
                 session,

@@ -271,6 +271,17 @@ def test_what_has_no_token_needs_no_login(login: RunningServer, target: str) -> 
     assert login.request(target).status != 401
 
 
+def test_a_login_in_the_path_by_mistake_is_not_logged(
+    login: RunningServer, caplog: pytest.LogCaptureFixture
+) -> None:
+    token = service("HS256").sign()
+
+    reply = login.request(f"/credentials&access_token={token}")
+
+    assert refused(reply) == (401, "Unauthenticated")
+    assert " /credentials&access_token=eyJ... 401 " in caplog.messages[-1]
+
+
 def test_a_preflight_needs_no_login(login: RunningServer) -> None:
     reply = login.request("/", "OPTIONS", {"Origin": "https://app.example.com"})
 
