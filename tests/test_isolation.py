@@ -471,6 +471,14 @@ LEAKS = {
         Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
         Rule("acs:*bucket/users/a/*", None),
     ],
+    "fewer parts, and a region that begins so": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:oss-*/users/a/*", None),
+    ],
+    "one object of a folder": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket/*/a/k", None),
+    ],
     "a list of all whose name begins so": [
         Rule("acs:oss:*:*:my-bucket", "$USER_ID/*"),
         Rule("acs:oss:*:*:my-bucket", "a/$USER_ID/*"),
