@@ -31,10 +31,7 @@ from pathlib import Path
 from typing import Any, Generic, NoReturn, TypeVar
 
 import sts_login
-from sts_http import (
-    HttpSettings,
-    printable,
-)
+from sts_http import HttpSettings, printable
 from sts_login import (
     MAX_USER_BYTES,
     JwksKeys,

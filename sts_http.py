@@ -196,14 +196,14 @@ class Tally:
         self._lock = threading.Lock()  # guards the counts
         self._counts: Counter[str] = Counter()
 
-    def add(self, name: str, amount: float = 1) -> None:
-        """Count *amount* for *name*."""
+    def add(self, name: str) -> None:
+        """Count one for *name*."""
         with self._lock:
             if name not in self._counts and len(self._counts) >= self._most:
                 name = "other"
-            self._counts[name] += amount  # type: ignore[assignment]
+            self._counts[name] += 1
 
-    def counts(self) -> dict[str, float]:
+    def counts(self) -> dict[str, int]:
         """Return the counts so far."""
         with self._lock:
             return dict(self._counts)

@@ -70,11 +70,7 @@ from sts_http import (
     encode,
     error_document,
 )
-from sts_login import (
-    KeysUnavailable,
-    LoginError,
-    UserNotAllowed,
-)
+from sts_login import KeysUnavailable, LoginError, UserNotAllowed
 from sts_tokens import (
     FAILURE_SECONDS,
     INTERNAL,
