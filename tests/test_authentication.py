@@ -24,6 +24,7 @@ from login_support import (
     JwksServer,
     answering,
     attacker,
+    authentication,
     claims_now,
     jwks,
     jwks_server,
@@ -41,16 +42,6 @@ from sts_tokens import StsClient
 NO_TOKEN = 'Bearer realm="sts-server"'
 INVALID_TOKEN = 'Bearer realm="sts-server", error="invalid_token"'
 INVALID_REQUEST = 'Bearer realm="sts-server", error="invalid_request"'
-PLACES = {"HS256": "SecretFile"} | dict.fromkeys(PUBLIC_KINDS, "PublicKeyFile")
-
-
-def authentication(folder: Path, kind: str = "HS256", **changes: Any) -> dict[str, Any]:
-    """Return a section for the login service of *kind*, whose key file is written."""
-    key_file = folder / f"{kind}.key"
-    key_file.touch(mode=0o600)
-    key_file.write_bytes(service(kind).file)
-    values = {"Issuer": ISSUER, "Audience": AUDIENCE, PLACES[kind]: str(key_file)}
-    return {k: v for k, v in (values | changes).items() if v is not None}
 
 
 def jwks_authentication(url: str) -> dict[str, str]:
@@ -553,14 +544,14 @@ def problems(folder: Path, section: Any, **changes: Any) -> list[str]:
 @pytest.mark.parametrize(
     ("changes", "problem"),
     [
-        pytest.param({"Issuer": None}, "Issuer is empty", id="no Issuer"),
+        pytest.param({"Issuer": ...}, "Issuer is empty", id="no Issuer"),
         pytest.param({"Issuer": ""}, "Issuer is empty", id="an empty Issuer"),
         pytest.param({"Issuer": 1}, "Issuer must be a string", id="a number"),
-        pytest.param({"Audience": None}, "Audience is empty", id="no Audience"),
+        pytest.param({"Audience": ...}, "Audience is empty", id="no Audience"),
         pytest.param({"Audience": []}, "Audience is empty", id="no audience in it"),
         pytest.param({"Audience": ["a", ""]}, "Audience is empty", id="an empty one"),
         pytest.param({"Audience": [1]}, "Audience must be a string or", id="numbers"),
-        pytest.param({"SecretFile": None}, "SecretFile, PublicKey", id="no key"),
+        pytest.param({"SecretFile": ...}, "SecretFile, PublicKey", id="no key"),
         pytest.param({"SecretFile": ""}, "SecretFile, PublicKey", id="an empty name"),
         pytest.param(
             {"JwksUrl": "https://a.example.com/"}, "SecretFile, Public", id="two keys"
