@@ -77,6 +77,7 @@ GRANT_KEYS = (
     "ObjectPrefix",
     "TokenExpireTime",
     "TokenReuseTime",  # which TokenExpireTime bounds
+    "CredentialsUri",
 )
 GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a URL
 MAX_GRANTS = 100
@@ -372,6 +373,7 @@ class Grant:
     call: AssumeRoleCall  # with USER_MARK where the policy has the user
     token_reuse_seconds: int
     policy_file: str
+    has_credentials_uri: bool  # below /credentials
 
     def call_for(self, user: str | None) -> AssumeRoleCall:
         """Return the call for a verified *user*, or for anybody."""
@@ -519,6 +521,14 @@ class Settings:
             return value
         bound = f"a whole number {unit}from {low} to {high}"
         self.note(key, f"is {json.dumps(value)[:80]}; it must be {bound}")
+        return default
+
+    def flag(self, key: str, default: bool) -> bool:
+        """Return the truth value at *key*."""
+        value = self._get(key, default)
+        if isinstance(value, bool):
+            return value
+        self.note(key, f"is {json.dumps(value)[:80]}; it must be true or false")
         return default
 
     def unknown(self) -> list[str]:
@@ -714,7 +724,13 @@ def load_grants(
 ) -> list[Grant]:
     """Return what the paths hand out; without Grants, what any path does."""
     if not settings.has("Grants"):
-        grants = [load_grant("/", path, settings, base, has_login, warnings, read)]
+        grant = load_grant("/", path, settings, base, has_login, warnings, read)
+        grants = [replace(grant, has_credentials_uri=True)]
+        if settings.has("CredentialsUri"):
+            warnings.append(
+                f"{path}: CredentialsUri is not used: without Grants there always is "
+                "/credentials"
+            )
     else:
         section = settings.section("Grants")
         section.expect(*section.names())  # what is no path is said to be none below
@@ -771,7 +787,8 @@ def load_grant(
             f"{policy_file or 'a policy'}; each user may do what the others may"
         )
     call = replace(base, duration_seconds=duration_seconds, policy=policy)
-    return Grant(name, call, token_reuse_seconds, policy_file)
+    has_credentials_uri = settings.flag("CredentialsUri", False)
+    return Grant(name, call, token_reuse_seconds, policy_file, has_credentials_uri)
 
 
 def check_apart(settings: Settings, grants: Iterable[Grant]) -> None:

@@ -37,7 +37,6 @@ from functools import lru_cache
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
-from urllib.parse import unquote
 
 logger = logging.getLogger("sts_server")
 
@@ -164,8 +163,42 @@ def printable(text: str) -> str:
     return text.encode("unicode_escape").decode("ascii")
 
 
-# A login token whose client has put it into the path, as in /credentials&access_token=
-LOGIN_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]+\.[A-Za-z0-9_.-]*")
+LOGGED_PATH = 200  # characters of a path that the log has
+ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+LOGIN_TOKEN_START = "eyJ"  # what the JSON of its header begins with, in base64url
+
+
+def loggable(path: str) -> str:
+    """Return the beginning of *path* for the log, without a login token.
+
+    A client may have put its token into the path, as in /credentials&access_token=eyJ,
+    in percent-encoding too, once or several times.
+    """
+    path = path[:LOGGED_PATH]
+    start = path.find(LOGIN_TOKEN_START)
+    if "%" in path:
+        start = encoded_start(path)
+    if start >= 0:
+        path = f"{path[:start]}{LOGIN_TOKEN_START}..."
+    return printable(path)[:LOGGED_PATH]
+
+
+def encoded_start(path: str) -> int:
+    """Return where a login token begins in *path*, however encoded, or -1.
+
+    *path* is decoded until nothing is left to decode, in one pass: a decoded character
+    may complete another encoding, %25 that of %2565, and remembers where its own began.
+    """
+    decoded: list[str] = []
+    starts: list[int] = []
+    for at, character in enumerate(path):
+        decoded.append(character)
+        starts.append(at)
+        while match := ENCODED.fullmatch("".join(decoded[-3:])):
+            decoded[-3:] = [chr(int(match[1], 16))]
+            del starts[-2:]
+    start = "".join(decoded).find(LOGIN_TOKEN_START)
+    return starts[start] if start >= 0 else -1
 
 
 class ReplyLine(NamedTuple):
@@ -649,7 +682,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         path, _, self.query = target.partition("?")
         if match := ABSOLUTE_FORM.match(path):
             path = path[match.end() :] or "/"
-        self.path = unquote(path)
+        self.path = path
         if command not in ALLOWED.split(", "):
             raise RequestError("MethodNotAllowed", fields=f"Allow: {ALLOWED}\r\n")
         is_path = path.startswith("/") and "#" not in target
@@ -788,7 +821,7 @@ class StrictHandler(BaseHTTPRequestHandler):
             ReplyLine(
                 self.client,
                 self.command,
-                LOGIN_TOKEN.sub("eyJ...", printable(self.path))[:200],
+                loggable(self.path),
                 status.value,
                 printable(outcome),
                 session,

@@ -42,11 +42,12 @@ from http import HTTPStatus
 from pathlib import Path
 from types import FrameType
 from typing import Any
-from urllib.parse import parse_qs
+from urllib.parse import parse_qs, unquote
 
 import sts_check
 import sts_login
 from sts_config import (
+    RESERVED_PATHS,
     AssumeRoleCall,
     Config,
     ConfigError,
@@ -192,7 +193,7 @@ class TokenRequestHandler(StrictHandler):
             self.send_body(HTTPStatus.OK, encode({"Status": "OK"}))
         elif self.path == "/readyz":
             self.send_readiness()
-        elif self.path == "/favicon.ico":
+        elif self.path == "/favicon.ico" or self.is_reserved_in_disguise():
             raise RequestError("NotFound")
         else:
             self.send_credentials()
@@ -229,12 +230,29 @@ class TokenRequestHandler(StrictHandler):
             return []
         return parse_qs(self.query, keep_blank_values=True).get(name, [])
 
-    def grant(self, config: Config, path: str) -> Grant:
-        """Return what *path* hands out.  Raises RequestError."""
+    def is_reserved_in_disguise(self) -> bool:
+        """Return whether the path is a reserved one but for its percent-encoding.
+
+        A proxy in front may have rules for the path as it is written, so a path has one
+        spelling here: /%63redentials is not /credentials, and nothing else either.
+        """
+        path = unquote(self.path)
+        return path != self.path and path in RESERVED_PATHS
+
+    def grant(self, config: Config) -> tuple[Grant, bool]:
+        """Return what the path hands out, and whether as a credentials URI.
+
+        Raises RequestError.
+        """
+        path, is_uri = self.path, False
+        if config.serves_any_path:
+            is_uri = path == URI_PATH
+        elif f"{path}/".startswith(f"{URI_PATH}/"):
+            path, is_uri = path.removeprefix(URI_PATH) or "/", True
         grant = config.grant(path)
-        if grant is None:
+        if not grant or (is_uri and not grant.has_credentials_uri):
             raise RequestError("NotFound")
-        return grant
+        return grant, is_uri
 
     def user(self, config: Config) -> str | None:
         """Return who asks, None if nobody has to log in.  Raises RequestError."""
@@ -266,10 +284,7 @@ class TokenRequestHandler(StrictHandler):
     def send_credentials(self) -> None:
         """Send a token, or why there is none, in the form that the path asks for."""
         config = self.server.config.current()
-        is_uri, path = self.path == URI_PATH, self.path
-        if not config.serves_any_path and f"{path}/".startswith(f"{URI_PATH}/"):
-            is_uri, path = True, path.removeprefix(URI_PATH) or "/"
-        grant = self.grant(config, path)
+        grant, is_uri = self.grant(config)
         user = self.user(config)
         callback = "" if is_uri else self.callback(config)
         content_type = JAVASCRIPT_TYPE if callback else JSON_TYPE

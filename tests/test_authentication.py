@@ -6,7 +6,7 @@ import contextlib
 import json
 import logging
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -262,15 +262,46 @@ def test_what_has_no_token_needs_no_login(login: RunningServer, target: str) -> 
     assert login.request(target).status != 401
 
 
+def percent_encoded(text: str, times: int) -> str:
+    """Return *text* with each of its characters encoded so many times."""
+    for _ in range(times):
+        text = "".join(f"%{ord(character):02X}" for character in text)
+    return text
+
+
+@pytest.mark.parametrize(
+    "write",
+    [
+        pytest.param(lambda token: token, id="as it is"),
+        pytest.param(lambda token: token.replace(".", "%2E"), id="dots encoded"),
+        pytest.param(lambda token: token.replace(".", "%252e"), id="dots twice"),
+        pytest.param(lambda token: token.replace("y", "%79", 1), id="one letter"),
+        pytest.param(lambda token: token.replace("y", "%2579", 1), id="a letter twice"),
+        pytest.param(lambda token: "e%25%37%39" + token[2:], id="parts of an encoding"),
+        pytest.param(lambda token: "%2%35" + "65" + token[1:], id="a digit of one"),
+        pytest.param(lambda token: percent_encoded(token, 1), id="all"),
+        pytest.param(lambda token: percent_encoded(token, 2), id="all twice"),
+        pytest.param(lambda token: percent_encoded(token, 3), id="all three times"),
+    ],
+)
 def test_a_login_in_the_path_by_mistake_is_not_logged(
-    login: RunningServer, caplog: pytest.LogCaptureFixture
+    login: RunningServer, caplog: pytest.LogCaptureFixture, write: Callable[[str], str]
 ) -> None:
     token = service("HS256").sign()
 
-    reply = login.request(f"/credentials&access_token={token}")
+    reply = login.request(f"/credentials&access_token={write(token)}")
 
     assert refused(reply) == (401, "Unauthenticated")
     assert " /credentials&access_token=eyJ... 401 " in caplog.messages[-1]
+
+
+@pytest.mark.parametrize("path", ["/a%20b", "/100%", "/%zz/%e", "/%25", "/e%79/J"])
+def test_a_path_without_a_login_is_logged_as_it_came(
+    login: RunningServer, caplog: pytest.LogCaptureFixture, path: str
+) -> None:
+    login.request(path)
+
+    assert f" {path} 401 " in caplog.messages[-1]
 
 
 def test_a_preflight_needs_no_login(login: RunningServer) -> None:

@@ -984,7 +984,10 @@ def server(make_server: MakeServer, tmp_path: Path) -> RunningServer:
         ObjectPrefix="users/$USER_ID/",
         TokenReuseTime=None,
         Grants={
-            "/avatars": {"ObjectPrefix": "avatars/$USER_ID/"},
+            "/avatars": {
+                "ObjectPrefix": "avatars/$USER_ID/",
+                "CredentialsUri": True,
+            },
             "/albums/read": {
                 "PolicyFile": str(POLICY_DIRECTORY / "bucket_read_policy.txt"),
                 "TokenExpireTime": 1800,
@@ -1045,8 +1048,15 @@ def test_each_grant_has_a_token_of_its_own_for_each_user(
         "/avatars%00",
         "/avatars%20",
         "/avatars;x",
+        "/%61vatars",
+        "/albums%2Fread",
+        "/albums/%72ead",
         "/credentials",
         "/credentials/",
+        "/credentials/albums/read",
+        "/credentials/%61vatars",
+        "/%63redentials/avatars",
+        "/credentials%2Favatars",
         "/credentials/avatar",
         "/credentials//avatars",
         "/credentials/avatars/",
@@ -1066,24 +1076,28 @@ def test_other_paths_hand_out_nothing(
     assert sts.received == 0
 
 
-@pytest.mark.parametrize("path", ["/avatars", "/%61vatars", "/albums%2Fread"])
-@pytest.mark.parametrize("start", ["", "/credentials"])
-def test_a_grant_has_both_forms_of_a_document(
-    server: RunningServer, sts: StsStandIn, path: str, start: str
+@pytest.mark.parametrize(
+    ("path", "is_uri"),
+    [("/avatars", False), ("/credentials/avatars", True), ("/albums/read", False)],
+)
+def test_a_grant_is_a_credentials_uri_only_if_it_asks_for_it(
+    server: RunningServer, sts: StsStandIn, path: str, is_uri: bool
 ) -> None:
-    reply = server.request(start + path, headers=bearer("alice"))
+    reply = server.request(path, headers=bearer("alice"))
 
     assert reply.status == 200
     assert resources_of(sts, reply.json)[2] == "alice"
-    assert ("Code" in reply.json) == bool(start)
-    assert server.request(start + path, "HEAD", bearer("alice")).status == 200
-    assert server.request(start + path).status == 401
+    assert ("Code" in reply.json) == is_uri
+    assert server.request(path, "HEAD", bearer("alice")).status == 200
+    assert server.request(path).status == 401
 
 
 def test_the_grant_at_the_root_has_the_plain_credentials_uri(
     make_server: MakeServer, sts: StsStandIn
 ) -> None:
-    server = make_server(Grants={"/": {}, "/a": {"ObjectPrefix": "a/"}})
+    server = make_server(
+        CredentialsUri=True, Grants={"/": {}, "/a": {"ObjectPrefix": "a/"}}
+    )
 
     found = {
         path: resources_of(sts, server.request(path).json)[0][0].partition("/")[2]

@@ -238,6 +238,18 @@ def test_healthz_does_not_call_sts(server: RunningServer, sts: StsStandIn) -> No
     assert sts.requests == []
 
 
+@pytest.mark.parametrize(
+    "path", ["/%63redentials", "/%68ealthz", "/ready%7A", "/%66avicon.ico"]
+)
+def test_a_reserved_path_has_one_spelling(
+    server: RunningServer, sts: StsStandIn, path: str
+) -> None:
+    reply = server.request(path)
+
+    assert (reply.status, reply.json["ErrorCode"]) == (404, "NotFound")
+    assert sts.requests == []
+
+
 def test_favicon_is_not_found(server: RunningServer, sts: StsStandIn) -> None:
     reply = server.request("/favicon.ico")
 
@@ -376,13 +388,13 @@ def test_each_request_is_one_line(
     )
 
 
-def test_control_characters_are_escaped_in_the_log(
+def test_control_characters_stay_encoded_in_the_log(
     server: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
     server.request("/%0A%1B%5B31mforged")
 
     (line,) = caplog.messages
-    assert " GET /\\n\\x1b[31mforged 200 " in line
+    assert " GET /%0A%1B%5B31mforged 200 " in line
 
 
 def test_no_secret_is_logged(
