@@ -364,6 +364,42 @@ class AssumeRoleCall:
     duration_seconds: int
     policy: str | None  # session policy, compact JSON
 
+    def complete(self) -> AssumeRoleCall:
+        """Return the call itself, which has no user to be filled in."""
+        return self
+
+
+@dataclass(frozen=True)
+class UserCall:
+    """The AssumeRole call of a grant for a verified *user*: equal ones are equal calls.
+
+    Tokens are kept by it: it has every input of the call, and is small without the
+    policy, which each user would have a copy of.
+    """
+
+    template: AssumeRoleCall  # with USER_MARK where the policy has the user
+    user: str
+
+    @property
+    def role_session_name(self) -> str:
+        """What ActionTrail calls the user."""
+        return sts_login.role_session_name(self.user)
+
+    @property
+    def duration_seconds(self) -> int:
+        """How long its token is valid."""
+        return self.template.duration_seconds
+
+    def complete(self) -> AssumeRoleCall:
+        """Return the call with the user filled in."""
+        policy = self.template.policy
+        if policy is not None:
+            in_json = json.dumps(self.user, ensure_ascii=False)[1:-1]
+            policy = policy.replace(USER_MARK, in_json)
+        return replace(
+            self.template, policy=policy, role_session_name=self.role_session_name
+        )
+
 
 @dataclass(frozen=True)
 class Grant:
@@ -375,16 +411,9 @@ class Grant:
     policy_file: str
     has_credentials_uri: bool  # below /credentials
 
-    def call_for(self, user: str | None) -> AssumeRoleCall:
+    def call_for(self, user: str | None) -> AssumeRoleCall | UserCall:
         """Return the call for a verified *user*, or for anybody."""
-        if user is None:
-            return self.call
-        policy = self.call.policy
-        if policy is not None:
-            in_json = json.dumps(user, ensure_ascii=False)[1:-1]
-            policy = policy.replace(USER_MARK, in_json)
-        name = sts_login.role_session_name(user)
-        return replace(self.call, policy=policy, role_session_name=name)
+        return self.call if user is None else UserCall(self.call, user)
 
 
 @dataclass(frozen=True)

@@ -54,6 +54,7 @@ from sts_config import (
     Grant,
     LiveConfig,
     LiveTls,
+    UserCall,
     load_config,
     read_file,
 )
@@ -134,14 +135,16 @@ class TokenServer(StrictServer):
         """Return what is configured now."""
         return self.config.current().http
 
-    def token(self, config: Config, grant: Grant, call: AssumeRoleCall) -> Token:
+    def token(
+        self, config: Config, grant: Grant, call: AssumeRoleCall | UserCall
+    ) -> Token:
         """Return a token of *grant* for *call*.  Raises StsError."""
         try:
             token = self.tokens.get(
                 call, grant.token_reuse_seconds, config.sts_calls_per_second
             )
         except StsError as error:
-            if hint := self.hints.hint(error, call):
+            if hint := self.hints.hint(error, call.complete()):
                 logger.warning("%s", hint)
             raise
         self._ready_for = config
@@ -297,7 +300,7 @@ class TokenRequestHandler(StrictHandler):
         try:
             token = self.server.token(config, grant, call)
             body = token.uri_document if is_uri else token.document
-            outcome, counted = token.credentials.access_key_id, "Token"
+            outcome, counted = token.access_key_id, "Token"
         except Exception as error:
             if not isinstance(error, StsError):
                 logger.exception("failed on a request from %s", self.client)
@@ -400,8 +403,9 @@ def import_metrics() -> Any:
 
 def check(config: Config, user: str) -> int:
     """Print what is configured and what is wrong with it; return the exit status."""
+    whom = user if config.login else None
     samples = [
-        sts_check.Sample(grant.path, grant.call_for(user if config.login else None))
+        sts_check.Sample(grant.path, grant.call_for(whom).complete())
         for grant in config.grants.values()
     ]
     return sts_check.run_check(config.shown, samples, config.warnings, StsClient())
@@ -556,7 +560,7 @@ def print_token(config: Config, sts: StsClient, path: str, user: str) -> int:
         paths = ", ".join(config.grants)
         print(f"sts_server: --once {path}: is none of {paths}", file=sys.stderr)
         return 2
-    call = grant.call_for(user if config.login else None)
+    call = grant.call_for(user if config.login else None).complete()
     try:
         document = Token(sts.assume_role(call)).document
         status = 0

@@ -11,6 +11,7 @@ source of alibabacloud_sts20150401 and of the mobile SDKs' OSSAuthCredentialsPro
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import re
@@ -22,7 +23,7 @@ from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cached_property, partial
+from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ from sts_config import (
     STS_CALLS_PER_SECOND,
     AssumeRoleCall,
     ConfigError,
+    UserCall,
 )
 from sts_http import (
     Document,
@@ -561,27 +563,28 @@ def credential_fields(credentials: Credentials) -> Document:
 
 
 class Token:
-    """Credentials with the documents that they are sent in, each encoded once."""
+    """Credentials in the document that they are sent in, encoded once.
+
+    They are kept in no other form: thousands of tokens are in memory, of a KiB each.
+    """
 
     def __init__(self, credentials: Credentials) -> None:
-        self.credentials = credentials
+        self.access_key_id = credentials.access_key_id
+        self._last_updated = credentials.last_updated
+        # What the reference servers send for a token
+        self.document = encode({"StatusCode": 200, **credential_fields(credentials)})
 
-    @cached_property
-    def document(self) -> bytes:
-        """What the reference servers send for a token."""
-        return encode({"StatusCode": 200, **credential_fields(self.credentials)})
-
-    @cached_property
+    @property
     def uri_document(self) -> bytes:
         """What the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
-        fields = credential_fields(self.credentials)
-        last_updated = self.credentials.last_updated
-        return encode({"Code": "Success", **fields, "LastUpdated": last_updated})
+        fields = json.loads(self.document)
+        del fields["StatusCode"]
+        return encode({"Code": "Success", **fields, "LastUpdated": self._last_updated})
 
 
 @dataclass
 class Entry:
-    """What is known of one AssumeRoleCall."""
+    """What is known of one call."""
 
     token: Token | None = None
     fetched_at: tuple[float, float] = (0.0, 0.0)  # by the wall clock, and the monotonic
@@ -592,7 +595,7 @@ class Entry:
 
 
 class TokenCache:
-    """Tokens by AssumeRoleCall, each fetched by one thread at a time.
+    """Tokens by call, each fetched by one thread at a time.
 
     A token is fresh until it is as old as its reuse time; shortly before, a flight
     starts in the background, so that nobody has to wait for the next.  Callers that
@@ -615,19 +618,22 @@ class TokenCache:
         self._clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards all below, not held during a call
-        self._entries: OrderedDict[AssumeRoleCall, Entry] = OrderedDict()
+        self._entries: OrderedDict[AssumeRoleCall | UserCall, Entry] = OrderedDict()
         self._is_failing = False  # so that the log says once when it begins and ends
         self.uses = Tally()  # reused, fetched, stale
 
     def get(
-        self, call: AssumeRoleCall, reuse_seconds: int, calls_per_second: int
+        self,
+        call: AssumeRoleCall | UserCall,
+        reuse_seconds: int,
+        calls_per_second: int,
     ) -> Token:
         """Return a token for *call*, fetched with others of *calls_per_second*.
 
         With a reuse time of 0 each is a new one.  Raises StsError.
         """
         if not reuse_seconds:
-            token = Token(self._assume_role(call, calls_per_second))
+            token = Token(self._assume_role(call.complete(), calls_per_second))
             self.uses.add("fetched")
             return token
         ahead = min(REFRESH_AHEAD_SECONDS, reuse_seconds / 10)
@@ -671,7 +677,7 @@ class TokenCache:
         self.uses.add("fetched")
         return token
 
-    def _entry(self, call: AssumeRoleCall) -> Entry:
+    def _entry(self, call: AssumeRoleCall | UserCall) -> Entry:
         """Return the entry of *call*, which is now the last that was used."""
         entry = self._entries.get(call)
         if entry is None:
@@ -684,7 +690,7 @@ class TokenCache:
 
     def _lead(
         self,
-        call: AssumeRoleCall,
+        call: AssumeRoleCall | UserCall,
         calls_per_second: int,
         entry: Entry,
         flight: Future[Token],
@@ -692,7 +698,7 @@ class TokenCache:
         """Call STS and settle *flight* whatever happens, so that no waiter hangs."""
         fetched_at = self._clock(), self._monotonic()
         try:
-            credentials = self._assume_role(call, calls_per_second)
+            credentials = self._assume_role(call.complete(), calls_per_second)
             expires_at = instant(credentials.expiration)
         except BaseException as error:
             if not isinstance(error, StsError):

@@ -101,7 +101,7 @@ class Token:
     """What a token of *user* may do."""
 
     def __init__(self, config: Config, user: str, path: str = "/") -> None:
-        self.call = config.grants[path].call_for(user)
+        self.call = config.grants[path].call_for(user).complete()
         assert self.call.policy
         self.text = self.call.policy
         self.policy = ram.parse(self.text)
@@ -733,7 +733,7 @@ def test_users_who_share_everything_are_a_warning() -> None:
     ],
 )
 def test_a_template_with_whole_folders_is_accepted(template: bytes) -> None:
-    call = load(template).grants["/"].call_for("张 三".replace(" ", ""))
+    call = load(template).grants["/"].call_for("张三").complete()
 
     assert json.loads(call.policy or "") == json.loads(
         template.decode().replace("$BUCKET_NAME", BUCKET).replace("$USER_ID", "张三")

@@ -95,7 +95,7 @@ class World:
 
     def get(self, call: AssumeRoleCall = CALL, reuse: int = REUSE_SECONDS) -> str:
         """Return the AccessKeyId of the token that a caller gets."""
-        return self.tokens.get(call, reuse, 80).credentials.access_key_id
+        return self.tokens.get(call, reuse, 80).access_key_id
 
     def pass_time(self, seconds: float) -> None:
         self.seconds += seconds
@@ -496,7 +496,7 @@ policy = call.policy
 def get(number):
     own = replace(call, policy=policy.replace("photos", f"user{number}"))
     try:
-        return number, tokens.get(own, 300, 80).credentials.security_token
+        return number, json.loads(tokens.get(own, 300, 80).document)["SecurityToken"]
     except sts_tokens.StsError as error:
         return number, error.code
 
