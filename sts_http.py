@@ -30,10 +30,10 @@ import sys
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from email.utils import formatdate
-from functools import lru_cache
+from functools import lru_cache, partial
 from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any, NamedTuple
@@ -45,15 +45,21 @@ logger = logging.getLogger("sts_server")
 MAX_CONNECTIONS = 1024
 KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # beyond, one request a connection
 BACKLOG = 1024
+RECEIVED_BYTES = 4 * 1024  # at once; what is larger is held by each connection
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_LINES = 100
+LARGE_BYTES = 4 * 1024  # of a request that is not whole; few are larger
+MAX_LARGE = 128  # connections that may hold more at once
+MAX_TLS_BYTES = 17 * 1024  # without a byte of a request; a ClientHello of 16 KiB fits
 HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
 MAX_BODY_BYTES = 64 * 1024
+MAX_FRAMING_BYTES = 16 * 1024  # of a chunked body: sizes, extensions, trailers
 BODY_SECONDS = 10.0
 IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
 SEND_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
 REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
+ROOM_SECONDS = 0.1  # for a connection that has to make room to end
 MAX_PROXIES = 32  # in a row; X-Forwarded-For is read no further back
 
 # --- Refusals -------------------------------------------------------------------
@@ -80,7 +86,7 @@ REFUSALS = {
             "HeadersTooLarge",
             f"The head has more than {MAX_HEAD_BYTES} bytes or {MAX_HEAD_LINES} lines.",
         ),
-        (501, "TransferEncodingNotSupported", "Send a Content-Length instead."),
+        (501, "TransferEncodingNotSupported", "Send a Content-Length, or chunks."),
         (503, "TooManyConnections", "Try again in a second."),
         (503, "LoginUnavailable", "Logins cannot be checked now. Try again later."),
         (503, "NotReady", "There are no tokens yet, or no longer."),
@@ -110,6 +116,11 @@ class RequestError(Exception):
 def malformed(message: str, detail: str = "") -> RequestError:
     """Return the error for a request that is not HTTP as we accept it."""
     return RequestError("MalformedRequest", message, detail=detail)
+
+
+def too_many_connections() -> RequestError:
+    """Return the error for a connection over the limit."""
+    return RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
 
 
 # --- What goes over the wire, and into the log ----------------------------------
@@ -316,6 +327,254 @@ def forwarded_client(peer: str, forwarded_for: str, proxies: Sequence[Network]) 
     return client
 
 
+# --- Bodies ---------------------------------------------------------------------
+
+
+class Body:
+    """A body of *length* bytes, which means nothing here and is dropped as it comes.
+
+    Raises RequestError for one that is too large.
+    """
+
+    def __init__(self, length: int) -> None:
+        if length > MAX_BODY_BYTES:
+            raise RequestError("BodyTooLarge")
+        self._left = length
+
+    def drop(self, received: bytearray) -> bool:
+        """Take what belongs to the body out of *received*; return whether it ended.
+
+        Raises RequestError for one that cannot become right any more.
+        """
+        part = min(self._left, len(received))
+        del received[:part]
+        self._left -= part
+        return not self._left
+
+
+class ChunkedBody(Body):
+    """A body in chunks (RFC 9112 section 7.1), each with its size in front.
+
+    The size is in hex and nothing but hex, since others may take a sign or a blank for
+    something else.  Extensions must have their form; they and the trailer section,
+    whose lines have that of header lines, are dropped too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._next = self._drop_size
+        self._size = 0  # of all chunks so far
+        self._framing = 0  # bytes of all other lines so far
+        self._checked = 0  # bytes of the line at hand that were looked at
+
+    def drop(self, received: bytearray) -> bool:
+        """Take what belongs to the body out of *received*; return whether it ended.
+
+        Raises RequestError for one that cannot become right any more.
+        """
+        while super().drop(received):
+            line = self._line(received)
+            if line is None:
+                return False
+            if not self._next(line):
+                return True
+        return False
+
+    def _line(self, received: bytearray) -> str | None:
+        """Take a line out of *received*, or nothing if it is not there whole."""
+        end = received.find(b"\r\n", max(0, self._checked - 1))
+        part = len(received) if end < 0 else end
+        if NO_HEAD.search(received, max(0, self._checked - 1), part):
+            raise bad_chunks()
+        self._checked = part
+        if self._framing + part > MAX_FRAMING_BYTES:
+            raise malformed(
+                f"The chunked body has more than {MAX_FRAMING_BYTES} bytes beside data."
+            )
+        if end < 0:
+            return None
+        line = received[:end].decode("latin-1")
+        del received[: end + 2]
+        self._framing += end + 2
+        self._checked = 0
+        return line
+
+    def _drop_size(self, line: str) -> bool:
+        match = CHUNK_LINE.fullmatch(line)
+        if not match:
+            raise bad_chunks()
+        self._left = int(match[1], 16)
+        self._size += self._left
+        if self._size > MAX_BODY_BYTES:
+            raise RequestError("BodyTooLarge")
+        self._next = self._drop_end if self._left else self._drop_trailer
+        return True
+
+    def _drop_end(self, line: str) -> bool:
+        if line:
+            raise bad_chunks()
+        self._next = self._drop_size
+        return True
+
+    def _drop_trailer(self, line: str) -> bool:
+        if line and not FIELD_LINE.fullmatch(line):
+            raise bad_chunks()
+        return bool(line)
+
+
+def bad_chunks() -> RequestError:
+    """Return the error for a body that is not in chunks as RFC 9112 has them."""
+    return malformed("The chunked body is malformed.")
+
+
+# --- Bytes of a connection ------------------------------------------------------
+
+
+class Stream:
+    """The bytes of a connection.
+
+    What arrives has a deadline, as the time limit of a socket starts anew with each
+    byte.  All methods raise OSError, and TimeoutError when it is too late.
+    """
+
+    def __init__(self, connection: socket.socket, on_large: Callable[[], None]) -> None:
+        self._connection = connection
+        self._on_large = on_large  # called when more than LARGE_BYTES are unfinished
+        self.unfinished = 0  # bytes that arrived for what is not whole yet
+
+    def handshake(self, deadline: float) -> None:
+        """Do what comes before the first byte: here, nothing."""
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what has arrived, b"" when the client will send no more."""
+        left = deadline - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._connection.settimeout(left)
+        arrived = self._connection.recv(RECEIVED_BYTES)
+        before, self.unfinished = self.unfinished, self.unfinished + len(arrived)
+        if before <= LARGE_BYTES < self.unfinished:
+            self._on_large()
+        return arrived
+
+    def send(self, data: bytes) -> None:
+        """Send *data* within SEND_SECONDS."""
+        self._connection.settimeout(SEND_SECONDS)
+        self._connection.sendall(data)
+
+    def end(self) -> None:
+        """Tell the client, without waiting, that this was all: here, nothing does."""
+
+    def linger(self) -> None:
+        """Drop what the client still sends, until it ends or LINGER_SECONDS are over.
+
+        Closing a socket with unread data resets the connection, and the reset may
+        overtake the reply.
+        """
+        deadline = time.monotonic() + LINGER_SECONDS
+        self._connection.shutdown(socket.SHUT_WR)
+        while Stream.receive(self, deadline):
+            pass
+
+
+class TlsStream(Stream):
+    """The bytes that a connection has within TLS.
+
+    TLS works on memory here, not on the socket, so that each byte passes through our
+    hands.  OpenSSL by itself would hold a ClientHello of 128 KiB for anyone who sends
+    it, and read key updates for as long as they come, whatever the deadline.
+
+    All methods raise ssl.SSLError too.
+    """
+
+    def __init__(
+        self,
+        connection: socket.socket,
+        on_large: Callable[[], None],
+        context: ssl.SSLContext,
+    ) -> None:
+        super().__init__(connection, on_large)
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+
+    def handshake(self, deadline: float) -> None:
+        """Agree on keys."""
+        if self._advance(self._tls.do_handshake, deadline) is GONE:
+            raise ConnectionError("gone within the handshake")
+        self.unfinished = 0
+
+    def receive(self, deadline: float) -> bytes:
+        """Return what has arrived, b"" when the client will send no more."""
+        arrived = self._advance(partial(self._tls.read, RECEIVED_BYTES), deadline)
+        return b"" if arrived is GONE else arrived
+
+    def send(self, data: bytes) -> None:
+        """Send *data* within SEND_SECONDS."""
+        self._tls.write(data)
+        self._flush()
+
+    def end(self) -> None:
+        """Tell the client, without waiting, that this was all: it was not cut.
+
+        Where a client of TLS 1.2 takes no session tickets it is not told, for the sake
+        of its session.  Replies have a length, so their end is known all the same.
+        """
+        if self._may_have_kept_session():
+            self._drop_session()
+            return
+        with contextlib.suppress(ssl.SSLError):  # its own word has mostly not come
+            self._tls.unwrap()
+        self._connection.settimeout(0)
+        self._connection.send(self._outgoing.read())
+
+    def _may_have_kept_session(self) -> bool:
+        """Return whether OpenSSL may keep the session, of which it keeps up to 20,480.
+
+        Sessions of TLS 1.3, and of TLS 1.2 with a ticket, are the client's to keep.
+        The connection could tell which it has, but would leak memory (CPython 3.11).
+        """
+        kept: int = self._tls.context.session_stats()["number"]
+        return kept > 0 and self._tls.version() == "TLSv1.2"
+
+    def _drop_session(self) -> None:
+        """Have OpenSSL forget the session, as it does after a fatal error.
+
+        Nothing else makes it: Python has no name for SSL_CTX_set_session_cache_mode.
+        """
+        self._incoming.write(bytes(MAX_TLS_BYTES))  # more than any record, and none
+        with contextlib.suppress(ssl.SSLError):
+            while self._tls.read(RECEIVED_BYTES):
+                pass
+
+    def _advance(self, step: Callable[[], Any], deadline: float) -> Any:
+        """Return what *step* does with what arrives, GONE if too little ever will."""
+        received = 0
+        while True:
+            try:
+                return step()
+            except ssl.SSLWantReadError:
+                pass
+            finally:
+                self._flush()  # an alert too
+            if received > MAX_TLS_BYTES:
+                raise TlsFlood
+            arrived = super().receive(deadline)
+            if not arrived:
+                return GONE
+            received += len(arrived)
+            self._incoming.write(arrived)
+
+    def _flush(self) -> None:
+        if self._outgoing.pending:
+            super().send(self._outgoing.read())
+
+
+class TlsFlood(Exception):
+    """A client sent MAX_TLS_BYTES and neither a whole handshake nor a request."""
+
+
+GONE = object()  # in place of what a client has not sent
+
 # --- Server ---------------------------------------------------------------------
 
 
@@ -384,6 +643,8 @@ class StrictServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve the connection in a new thread, or refuse it."""
         with self._lock:
+            if self._open >= MAX_CONNECTIONS:
+                self._make_room()
             is_full = self._open >= MAX_CONNECTIONS
             if not is_full:
                 self._open += 1
@@ -396,15 +657,25 @@ class StrictServer(ThreadingHTTPServer):
             self._warn("cannot serve a connection: %s", error)  # no thread for it
             self.shutdown_request(request)
 
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Serve the connection, through TLS if that is what we speak."""
-        if not self.tls:
-            super().finish_request(request, client_address)
-            return
-        with self.tls().wrap_socket(
-            request, server_side=True, do_handshake_on_connect=False
-        ) as secure:
-            super().finish_request(secure, client_address)
+    def _make_room(self) -> None:
+        """End the connection that has waited longest for its client, if any does.
+
+        Otherwise who opens connections and says nothing would keep all others out.
+        Called, and waits for the end, with the lock.
+        """
+        if evict_longest(self._handlers):
+            self._lock.wait_for(lambda: self._open < MAX_CONNECTIONS, ROOM_SECONDS)
+
+    def make_room_for_large(self) -> None:
+        """End the longest of the large connections if they are more than MAX_LARGE.
+
+        A thousand clients that each send most of the largest request would need more
+        memory than all else together.
+        """
+        with self._lock:
+            large = [handler for handler in self._handlers if handler.is_large]
+            if len(large) > MAX_LARGE:
+                evict_longest(large)
 
     def _refuse(self, request: socket.socket) -> None:
         """Send a 503 and leave the connection half open, for its client to read it."""
@@ -419,7 +690,7 @@ class StrictServer(ThreadingHTTPServer):
 
     def _too_many(self) -> bytes:
         """Return the reply to a connection over the limit."""
-        error = RequestError("TooManyConnections", fields="Retry-After: 1\r\n")
+        error = too_many_connections()
         self.replies.add(error.code)
         body = encode(error_document(error.status, error.code, error.message))
         fields = content_fields(JSON_TYPE, body) + error.fields
@@ -482,9 +753,21 @@ class StrictServer(ThreadingHTTPServer):
         with self._lock:
             for handler in self._handlers:
                 if handler.is_idle:
-                    with contextlib.suppress(OSError):  # wakes its thread
-                        socket.socket.shutdown(handler.connection, socket.SHUT_RD)
+                    handler.wake()
             self._lock.wait_for(lambda: not self._open, seconds)
+
+
+def evict_longest(handlers: Iterable[StrictHandler]) -> bool:
+    """End the one of *handlers* that has waited longest for its client, if any does."""
+    waiting = [
+        (since, number, handler)
+        for number, handler in enumerate(handlers)
+        if (since := handler.waits_since) is not None and not handler.is_evicted
+    ]
+    if waiting:
+        *_, longest = min(waiting)
+        longest.evict()
+    return bool(waiting)
 
 
 REQUEST_LINE = re.compile(
@@ -497,6 +780,13 @@ ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a pro
 # What no request head has: control characters, and line ends that only some take for
 # such, so that two readers would see two different requests.
 NO_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+
+# A chunk's size and its extensions (RFC 9112 section 7.1)
+_TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+_QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+CHUNK_LINE = re.compile(
+    rf"([0-9A-Fa-f]{{1,16}})(?:;{_TOKEN}(?:=(?:{_TOKEN}|{_QUOTED}))?)*"
+)
 
 TLS_REASONS = {"HTTP_REQUEST": "plain HTTP, but this port speaks TLS"}
 ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
@@ -518,40 +808,55 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.connection: socket.socket = self.request
         self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         self.peer = printable(self.client_address[0].removeprefix("::ffff:"))
-        self.received = b""  # and not yet read as a request
+        on_large = self.server.make_room_for_large
+        self.stream = Stream(self.connection, on_large)
+        if self.server.tls:
+            self.stream = TlsStream(self.connection, on_large, self.server.tls())
+        self.received = bytearray()  # and not yet read as a request
         self.is_first = True
         self.is_idle = False
+        self.is_sending = False
+        self.is_evicted = False  # the connection has to make room for another
+        self.waits_since: float | None = time.monotonic()  # for its client
         self.has_refused = False
         self.server.begin(self)
 
-    def finish(self) -> None:
-        """Let a client that still sends read the reply before the connection ends.
+    @property
+    def is_large(self) -> bool:
+        """Whether more of an unfinished request is held than most requests have."""
+        return self.stream.unfinished > LARGE_BYTES
 
-        Closing a socket with unread data resets the connection, and the reset may
-        overtake the reply.
+    def evict(self) -> None:
+        """End the connection, whose client keeps it waiting.
+
+        A part of a request gets a 503; a reply that is not read is cut.
         """
-        self.server.end(self)
-        if isinstance(self.connection, ssl.SSLSocket):
-            with contextlib.suppress(OSError, ValueError):
-                self.connection.settimeout(0)
-                self.connection.unwrap()  # says that this is the end, and not a cut
-        if not self.has_refused and not self.received:
-            return
-        deadline = time.monotonic() + LINGER_SECONDS
+        self.is_evicted = True
+        self.wake(socket.SHUT_RDWR if self.is_sending else socket.SHUT_RD)
+
+    def wake(self, how: int = socket.SHUT_RD) -> None:
+        """Wake the thread that waits for its client."""
         with contextlib.suppress(OSError):
-            self.connection.shutdown(socket.SHUT_WR)
-            while self.receive(deadline):
-                pass
+            self.connection.shutdown(how)
+
+    def finish(self) -> None:
+        """End the connection, and let a client that still sends read the reply."""
+        self.is_idle = True
+        self.waits_since = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.end()
+        if (self.has_refused or self.received) and not self.is_evicted:
+            with contextlib.suppress(OSError):
+                self.stream.linger()
+        self.server.end(self)
 
     def handle(self) -> None:
         """Serve requests until one of the two sides has had enough."""
         self.head_deadline = time.monotonic() + HEAD_SECONDS  # for TLS and first head
         try:
-            if isinstance(self.connection, ssl.SSLSocket):
-                self.connection.settimeout(HEAD_SECONDS)
-                self.is_idle = True  # as no request is under way
-                if not self.server.is_stopping:
-                    self.connection.do_handshake()
+            self.is_idle = True  # as no request is under way
+            if not self.server.is_stopping:
+                self.stream.handshake(self.head_deadline)
             self.close_connection = False
             while not self.close_connection:
                 self.handle_one_request()
@@ -561,10 +866,13 @@ class StrictHandler(BaseHTTPRequestHandler):
             reason = str(error.reason or "failed")
             usual = reason.lower().replace("_", " ")
             logger.info("%s TLS: %s", self.peer, TLS_REASONS.get(reason, usual))
+        except TlsFlood:
+            logger.info("%s TLS: %d bytes without a request", self.peer, MAX_TLS_BYTES)
 
     def handle_one_request(self) -> None:
         """Read one request and reply."""
         self.close_connection = True  # unless the request turns out to be all right
+        self.waits_since = time.monotonic()
         self.command, self.path, self.query = "-", "-", ""
         self.fields: dict[str, str] = {}
         self.client = self.peer
@@ -574,6 +882,8 @@ class StrictHandler(BaseHTTPRequestHandler):
                 return
             self.parse_head(head)
             self.drop_body()
+            self.waits_since = None
+            self.stream.unfinished = 0
             getattr(self, "do_" + self.command)()
         except RequestError as error:
             self.has_refused = True
@@ -582,26 +892,17 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     # Reading
 
-    def receive(self, deadline: float) -> bytes:
-        """Return what has arrived, b"" when the client will send no more.
-
-        Raises TimeoutError at *deadline* and OSError.
-        """
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        self.connection.settimeout(left)
-        return self.connection.recv(MAX_HEAD_BYTES)
-
     def receive_more(self, deadline: float, part: str) -> None:
         """Add what arrives to what was received of a *part* of a request.
 
         Raises RequestError at *deadline*, and when the client will send no more.
         """
         try:
-            arrived = self.receive(deadline)
+            arrived = self.stream.receive(deadline)
         except TimeoutError:
             raise RequestError("RequestTimeout") from None
+        if not arrived and self.is_evicted:
+            raise too_many_connections()
         if not arrived:
             raise malformed(f"The request ended within its {part}.")
         self.received += arrived
@@ -615,40 +916,50 @@ class StrictHandler(BaseHTTPRequestHandler):
         if not self.is_first:
             idle_seconds = self.server.idle_seconds or IDLE_SECONDS
             deadline = time.monotonic() + idle_seconds
-        self.received = self.received.removeprefix(b"\r\n")  # RFC 9112, section 2.2
-        while self.received in (b"", b"\r"):
+        self.drop_line_end()
+        while not self.received or self.received == b"\r":
             arrived = self.receive_idle(deadline)
             if not arrived:
                 return None
-            self.received = (self.received + arrived).removeprefix(b"\r\n")
+            self.received += arrived
+            self.drop_line_end()
         self.started = time.monotonic()
         if not self.is_first:
             deadline = self.started + HEAD_SECONDS
         self.is_first = False
-        checked = 0
-        while (end := self.received.find(b"\r\n\r\n")) < 0:
-            checked = self.check_part(checked)
+        checked = 0  # bytes, so that each is looked at once however slowly they drip
+        while (end := self.received.find(b"\r\n\r\n", max(0, checked - 3))) < 0:
+            self.check_part(checked)
+            checked = len(self.received)
             self.receive_more(deadline, "head")
         if end > MAX_HEAD_BYTES:
             raise self.too_large()
-        head, self.received = self.received[:end], self.received[end + 4 :]
+        head = bytes(self.received[:end])
+        del self.received[: end + 4]
         return head
+
+    def drop_line_end(self) -> None:
+        """Drop an empty line in front of a request (RFC 9112 section 2.2)."""
+        if self.received.startswith(b"\r\n"):
+            del self.received[:2]
 
     def receive_idle(self, deadline: float) -> bytes:
         """Return what a client sends that has no request under way, b"" for nothing."""
         self.is_idle = True
         try:
             # A server that stops says so first, and then wakes those that are idle.
-            return b"" if self.server.is_stopping else self.receive(deadline)
+            if self.server.is_stopping or self.is_evicted:
+                return b""
+            return self.stream.receive(deadline)
         except TimeoutError:
             return b""
         finally:
             self.is_idle = False
 
-    def check_part(self, checked: int) -> int:
+    def check_part(self, checked: int) -> None:
         """Refuse a part of a head that no more bytes can make right.
 
-        The first *checked* bytes were looked at before; returns how many now were.
+        The first *checked* bytes were looked at before.
         """
         if NO_HEAD.search(self.received, max(0, checked - 1)):
             is_tls = self.received.startswith(TLS_HANDSHAKE)
@@ -658,10 +969,10 @@ class StrictHandler(BaseHTTPRequestHandler):
             )
         if len(self.received) > MAX_HEAD_BYTES + len(b"\r\n\r"):
             raise self.too_large()
-        line, ended, _ = self.received.partition(b"\r\n")
-        if ended and self.command == "-":
-            self.parse_request_line(line.decode("latin-1"))
-        return len(self.received)
+        if self.command == "-":
+            end = self.received.find(b"\r\n", max(0, checked - 1))
+            if end >= 0:
+                self.parse_request_line(self.received[:end].decode("latin-1"))
 
     def too_large(self) -> RequestError:
         """Return the error for a head over the limit."""
@@ -720,20 +1031,24 @@ class StrictHandler(BaseHTTPRequestHandler):
         length = fields.get("content-length", "0")
         if not re.fullmatch(r"[0-9]{1,18}", length):
             raise malformed("The Content-Length header is malformed.")
-        if "transfer-encoding" in fields:
+        coding = fields.get("transfer-encoding")
+        if coding is not None:
             if is_old or "content-length" in fields:
                 raise malformed("Transfer-Encoding is not allowed here.")
-            raise RequestError("TransferEncodingNotSupported")
+            if coding.lower() != "chunked":
+                raise RequestError("TransferEncodingNotSupported")
         if fields.get("expect", "100-continue").lower() != "100-continue":
             raise RequestError("ExpectationFailed")
-        self.body_length = int(length)
+        self.body = None
+        if int(length) or coding:
+            self.body = ChunkedBody() if coding else Body(int(length))
         self.is_asked_to_continue = "expect" in fields and not is_old
         connection = fields.get("connection", "").lower().split(",")
         options = [option.strip(" \t") for option in connection]
         self.close_connection = (
             "close" in options
             or (is_old and "keep-alive" not in options)
-            or self.body_length > 0
+            or self.body is not None
             or not self.server.keeps_alive()
         )
 
@@ -742,16 +1057,15 @@ class StrictHandler(BaseHTTPRequestHandler):
 
         Raises RequestError for one that is too large or too slow.
         """
-        if not self.body_length:
+        if not self.body:
             return
-        if self.body_length > MAX_BODY_BYTES:
-            raise RequestError("BodyTooLarge")
         deadline = time.monotonic() + BODY_SECONDS
-        if self.is_asked_to_continue and len(self.received) < self.body_length:
+        has_ended = self.body.drop(self.received)
+        if self.is_asked_to_continue and not has_ended:
             self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
-        while len(self.received) < self.body_length:
+        while not has_ended:
             self.receive_more(deadline, "body")
-        self.received = self.received[self.body_length :]
+            has_ended = self.body.drop(self.received)
 
     # Replying
 
@@ -801,8 +1115,9 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     def send(self, data: bytes) -> None:
         """Send *data*.  Raises OSError, TimeoutError among them."""
-        self.connection.settimeout(SEND_SECONDS)
-        self.connection.sendall(data)
+        self.is_sending, self.waits_since = True, time.monotonic()
+        self.stream.send(data)
+        self.is_sending = False
 
     def log_reply(
         self,

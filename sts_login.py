@@ -297,7 +297,8 @@ class Keys(Protocol):
 # No secret: a PEM, an SSH key (RFC 4716 and OpenSSH), a JWK or a set of them.  All may
 # be public, and then everybody could sign with HS256.
 NO_SECRET = re.compile(
-    rb"----[- ]BEGIN |\A\s*(?:sk-)?(?:ssh|ecdsa)-|\A\W*\{.*\"(?:kty|keys)\"", re.DOTALL
+    rb"----[- ]BEGIN |\A\s*(?:sk-)?(?:ssh|ecdsa)-|\A[^\w{]*\{.*\"(?:kty|keys)\"",
+    re.DOTALL,
 )
 
 

@@ -23,6 +23,7 @@ import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from operator import attrgetter
 from pathlib import Path
 
@@ -86,6 +87,16 @@ def chunked(*lines: str) -> bytes:
     """Return a POST with a body in chunks."""
     body = f"{len(MARK):x}\r\n{MARK}\r\n0\r\n\r\n".encode()
     return head("POST / HTTP/1.1", HOST, *lines) + body
+
+
+def chunks(*lines: str) -> bytes:
+    """Return a POST whose body is *lines*, and the blank one that ends them."""
+    return head("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked") + head(*lines)
+
+
+def chunk(size: str) -> bytes:
+    """Return a POST with four bytes in a chunk of this *size*."""
+    return chunks(size, "a=b&", "0")
 
 
 def named(name: str) -> bytes:
@@ -338,8 +349,7 @@ PIPELINES = [
         "chunks behind good",
         named("one") + chunked("Transfer-Encoding: chunked"),
         "200 token for one",
-        NO_TRANSFER,
-        nginx=BOTH,
+        TOKEN,
     ),
     row(
         "malformed between good",
@@ -368,23 +378,83 @@ LENGTHS = (
 )  # fmt: skip
 EXPECTATIONS = ("", "200-ok", "100-continue, 100-continue", f"100-continue; {MARK}")
 
-# nginx reads chunks itself and sends them on with a length, if it reads them first.
-# Before 1.21.1 it also did where there was a length already, and in HTTP/1.0.
+# A proxy reads chunks itself, mends some, and sends them on with a length or as chunks
+# of its own.  nginx before 1.21.1 did also where there was a length, and in HTTP/1.0.
 CHUNKED = "Transfer-Encoding: chunked"
-FRAMING = [
-    row("chunks", chunked(CHUNKED), NO_TRANSFER, nginx=REPAIRED),
-    row("chunks, case", chunked(CHUNKED.swapcase()), NO_TRANSFER, nginx=REPAIRED),
-    row("request behind chunks", chunked(CHUNKED) + SMUGGLED, NO_TRANSFER, nginx=BOTH),
+SIZES_TAKEN = (
+    "4;a", "4;a=b", "4;a=b;c=d", '4;a="b\\";c"', '4;a=""', "04", "000000000004",
+)  # fmt: skip
+SIZES_REFUSED = (
+    "", "g", "4g", "+4", "-4", " 4", "4 ", "\t4", "4\t", "4 ;a", "4;", "4; a", "4;a=",
+    "4;a b", "4;;a", '4;a="b', '4;a="b"c', "4;=b", "0x4", "x4", "4h", "4_0", "4.0",
+    "4,", "\xb2", "\xa04", "4\x00", "4;a=\x00", "4\r", "4;a=\r", "4\n",
+    "0" * 17 + "4", MARK,
+)  # fmt: skip
+SIZES_TOO_LARGE = ("10001", "ffffffff", "7" + "f" * 15, "f" * 16)
+CHUNKS = [
+    row("chunks", chunked(CHUNKED), TOKEN),
+    row("chunks, case", chunked(CHUNKED.swapcase()), TOKEN),
+    row("chunks, none", chunks("0"), TOKEN),
+    row("chunks, none, zeros", chunks("000"), TOKEN),
+    row("chunks of a GET", get(CHUNKED) + b"0\r\n\r\n", TOKEN),
+    row(
+        "chunks of a HEAD",
+        head("HEAD / HTTP/1.1", HOST, CHUNKED) + b"0\r\n\r\n",
+        "200 head",
+    ),
+    row("chunks byte by byte", bytewise(chunk("4;a=b")), TOKEN),
+    row("chunks in upper case", chunks("A", "a" * 10, "0"), TOKEN),
+    row("chunk of 64 KiB", chunks("10000", "c" * 65536, "0"), TOKEN),
+    row("chunks of 64 KiB", chunks(*["1000", "c" * 4096] * 16, "0"), TOKEN),
+    row("chunks with a trailer", chunks("0", "X-A: b", "X-B:", "Host: c"), TOKEN),
+    row(
+        "continue, chunks",
+        [head("POST / HTTP/1.1", HOST, CHUNKED, EXPECT), b"0\r\n\r\n"],
+        "100 interim",
+        TOKEN,
+    ),
+    row("request behind chunks", chunked(CHUNKED) + SMUGGLED, TOKEN, nginx=BOTH),
     row(
         "request as a chunk",
         head("POST / HTTP/1.1", HOST, CHUNKED)
         + b"%x\r\n%s\r\n0\r\n\r\n" % (len(SMUGGLED), SMUGGLED),
-        NO_TRANSFER,
-        nginx=REPAIRED,
+        TOKEN,
     ),
+    row("request as trailers", chunks("0", SMUGGLED[:-4].decode()), BAD, nginx=BOTH),
+    row("request behind no chunk", chunks("0") + SMUGGLED, TOKEN, nginx=BOTH),
+    row("request behind a bad chunk", chunk("5") + SMUGGLED, BAD, nginx=BOTH),
+    *each("chunk size", SIZES_TAKEN, chunk, TOKEN),
+    *each("chunk size", SIZES_REFUSED, chunk, BAD, BOTH),
+    *each("chunk size", SIZES_TOO_LARGE, chunk, BODY_TOO_LARGE, BOTH),
+    row("chunk one byte short", chunk("5"), BAD, nginx=REPAIRED),
+    row("chunk one byte long", chunk("3"), BAD, nginx=REPAIRED),
+    row("chunk without its end", chunks("4", "a=b&0"), BAD, nginx=REPAIRED),
+    row("chunk, LF", chunk("4").replace(b"4\r", b"4"), BAD, nginx=BOTH),
+    row("chunk, LF behind it", chunk("4").replace(b"&\r", b"&"), BAD, nginx=BOTH),
+    row("chunk, LF at the end", chunk("4")[:-2] + b"\n", BAD, nginx=BOTH),
+    row("chunk, CR CR LF", chunk("4").replace(b"4\r", b"4\r\r"), BAD, nginx=BOTH),
+    row("chunk of controls", chunks("4", "\0\r\n\x7f", "0"), TOKEN),
+    row("chunk, no size yet", [chunks()[:-2], b"\n"], BAD, nginx=REPAIRED),
+    row("trailer folded", chunks("0", "X-A: b", " c"), BAD, nginx=REPAIRED),
+    row("trailer without a colon", chunks("0", "X"), BAD, nginx=REPAIRED),
+    row("trailer, blank", chunks("0", "X-A : b"), BAD, nginx=REPAIRED),
+    row("trailer, LF", chunks("0", "X-A: b\nX-B: c"), BAD, nginx=REPAIRED),
+    row("trailer, NUL", chunks("0", "X-A: \0"), BAD, nginx=REPAIRED),
+    row("chunks over 64 KiB", chunks(*["1000", "c" * 4096] * 17), BODY_TOO_LARGE),
+    row("extensions of 16 KiB", chunk("4;a=" + "b" * 16 * KIB), BAD, nginx=REPAIRED),
+    row("extension without an end", chunk("4;a=" + "b" * 20 * KIB)[:-20], BAD),
+    row("trailers of 16 KiB", chunks("0", *["X: " + "a" * 998] * 17), BAD, nginx=BOTH),
+    row("chunks of a byte", chunks(*["1", "c"] * 9000, "0"), BAD, nginx=REPAIRED),
+]
+
+FRAMING = [
     row("coding unknown", chunked(f"Transfer-Encoding: {MARK}"), NO_TRANSFER),
     row("coding identity", get("Transfer-Encoding: identity"), NO_TRANSFER),
     row("coding in a list", chunked("Transfer-Encoding: gzip, chunked"), NO_TRANSFER),
+    row("coding in a list twice", chunked(f"{CHUNKED}, chunked"), NO_TRANSFER),
+    row("coding with a comma", chunked(f"{CHUNKED},"), NO_TRANSFER),
+    row("coding with a parameter", chunked(f"{CHUNKED};a=b"), NO_TRANSFER),
+    row("coding in quotes", chunked('Transfer-Encoding: "chunked"'), NO_TRANSFER),
     row("coding of no name", get("Transfer-Encoding:"), NO_TRANSFER),
     row("coding twice", chunked(CHUNKED, CHUNKED), BAD),
     row("two codings", chunked(CHUNKED, "transfer-encoding: identity"), BAD),
@@ -598,6 +668,7 @@ ROWS = [
     *GOOD,
     *LAST,
     *PIPELINES,
+    *CHUNKS,
     *FRAMING,
     *HOSTS,
     *FIRST_LINES,
@@ -818,6 +889,12 @@ def drip(client: socket.socket, data: bytes) -> bytes:
         pytest.param(post(body=b""), b"", (TIMEOUT,), id="body missing"),
         pytest.param(post(body=b"b"), b"", (TIMEOUT,), id="body begun"),
         pytest.param(post(length="9999"), b"b", (TIMEOUT,), id="body byte by byte"),
+        pytest.param(chunk("5")[:-8], b"", (TIMEOUT,), id="chunk missing"),
+        pytest.param(chunks("4;a=b")[:-4], b"b", (TIMEOUT,), id="chunk size slowly"),
+        pytest.param(chunks()[:-2], b"1\r\nc\r\n", (TIMEOUT,), id="chunk by chunk"),
+        pytest.param(
+            chunks("0")[:-2], b"a: b\r\n", (TIMEOUT,), id="trailer by trailer"
+        ),
         pytest.param(
             post(EXPECT, body=b""),
             b"",
@@ -949,6 +1026,10 @@ LEAVINGS: list[tuple[str, bytes, tuple[str, ...]]] = [
     ("almost a head", WHOLE[:-41], (BAD,)),
     ("a head", WHOLE[:-40], (BAD,)),
     ("half a body", WHOLE[:-20], (BAD,)),
+    ("half a chunk", chunk("4")[:-10], (BAD,)),
+    ("a chunk", chunk("4")[:-5], (BAD,)),
+    ("chunks but for a line end", chunk("4")[:-2], (BAD,)),
+    ("chunks", chunk("4"), (TOKEN,)),
     ("a request", WHOLE, (TOKEN,)),
     ("two requests", get() + WHOLE, (TOKEN, TOKEN)),
     ("one and a half", get() + get()[:20], (TOKEN, BAD)),
@@ -1015,19 +1096,49 @@ def _eight_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @contextlib.contextmanager
-def held(server: RunningServer, number: int) -> Iterator[list[socket.socket]]:
-    """Hold so many connections open that say nothing."""
+def held(
+    server: RunningServer, number: int, start: bytes = b""
+) -> Iterator[list[socket.socket]]:
+    """Hold so many connections open that say no more than *start*, one by one."""
+    with contextlib.ExitStack() as stack:
+        clients = []
+        for opened in range(number):
+            clients.append(stack.enter_context(connect(server.port)))
+            clients[-1].sendall(start)
+            wait_until(partial(waits_for, server, opened + 1))
+        yield clients
+
+
+def waits_for(server: RunningServer, number: int) -> bool:
+    """Return whether the server waits for so many clients."""
+    with server.server._lock:
+        handlers = list(server.server._handlers)
+    return sum(handler.waits_since is not None for handler in handlers) == number
+
+
+@contextlib.contextmanager
+def busy(
+    server: RunningServer, sts: StsStandIn, number: int
+) -> Iterator[list[socket.socket]]:
+    """Have so many connections wait for STS; when it goes on, they go on."""
     with contextlib.ExitStack() as stack:
         clients = [stack.enter_context(connect(server.port)) for _ in range(number)]
-        wait_until(lambda: server.server.connections()[0] == number)
-        yield clients
+        with sts.held():
+            for early, client in enumerate(clients):
+                client.sendall(
+                    get("Connection: close", target=f"/?callback=early{early}")
+                )
+            sts.wait_for_requests(number)
+            yield clients
+        for early, client in enumerate(clients):
+            check_exchange(read_to_end(client), (f"200 token for early{early}",))
 
 
 @pytest.mark.usefixtures("_eight_connections")
 def test_connection_over_the_limit_is_refused_and_harms_no_other(
     server: RunningServer, sts: StsStandIn
 ) -> None:
-    with held(server, 8) as clients:
+    with busy(server, sts, 8):
         for _ in range(3):
             with connect(server.port) as client:
                 for piece in (get()[:9], get()[9:]):
@@ -1036,18 +1147,16 @@ def test_connection_over_the_limit_is_refused_and_harms_no_other(
                 received = read_to_end(client)
             check_exchange(received, (TOO_MANY,))
             assert parse_replies(received)[0].headers["retry-after"] == "1"
-        assert sts.requests == []
 
-        for number, client in enumerate(clients):
-            client.sendall(get("Connection: close", target=f"/?callback=early{number}"))
-            check_exchange(read_to_end(client), (f"200 token for early{number}",))
-
+    assert len(sts.requests) == 8
     check_still_serves(server)
 
 
 @pytest.mark.usefixtures("_eight_connections")
-def test_client_over_the_limit_that_stays_is_let_go(server: RunningServer) -> None:
-    with held(server, 8), connect(server.port) as client:
+def test_client_over_the_limit_that_stays_is_let_go(
+    server: RunningServer, sts: StsStandIn
+) -> None:
+    with busy(server, sts, 8), connect(server.port) as client:
         check_exchange(read_to_end(client), (TOO_MANY,))
 
         def is_let_go() -> bool:
@@ -1061,15 +1170,71 @@ def test_client_over_the_limit_that_stays_is_let_go(server: RunningServer) -> No
 
 
 @pytest.mark.usefixtures("_eight_connections")
-def test_limit_frees_when_a_connection_ends(server: RunningServer) -> None:
-    with held(server, 8) as clients:
-        check_exchange(exchange(server.port), (TOO_MANY,))
+@pytest.mark.parametrize(
+    ("start", "end"),
+    [
+        pytest.param(b"", (), id="silent"),
+        pytest.param(get(target="/healthz"), ("200 healthy",), id="kept alive"),
+        pytest.param(get()[:9], (TOO_MANY,), id="half a head"),
+        pytest.param(post(body=b""), (TOO_MANY,), id="no body"),
+        pytest.param(chunk("4")[:-12], (TOO_MANY,), id="half a chunk"),
+    ],
+)
+def test_the_client_that_is_waited_for_longest_makes_room(
+    server: RunningServer,
+    monkeypatch: pytest.MonkeyPatch,
+    start: bytes,
+    end: tuple[str, ...],
+) -> None:
+    monkeypatch.setattr(sts_http, "KEEP_ALIVE_CONNECTIONS", 8)
+    with held(server, 8, start) as clients:
+        received = exchange(server.port, get("Connection: close"))
 
-        clients[3].close()
-        wait_until(lambda: server.server.connections()[0] == 7)
+        check_exchange(received, (TOKEN,))
+        left = read_to_end(clients[0])
+        assert [f"{r.status}" for r in parse_replies(left)] == [e[:3] for e in end]
+        wait_until(partial(waits_for, server, 7))
 
-        received = exchange(server.port, named("fresh"))
-        check_exchange(received, ("200 token for fresh",))
+
+@pytest.mark.usefixtures("_eight_connections")
+def test_clients_that_were_refused_and_stay_make_room(server: RunningServer) -> None:
+    with held(server, 8, b"\0"):
+        received = exchange(server.port, get("Connection: close"))
+
+    check_exchange(received, (TOKEN,))
+
+
+@pytest.mark.usefixtures("_eight_connections")
+def test_clients_that_read_nothing_make_room(server: RunningServer) -> None:
+    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            client = stack.enter_context(socket.socket())
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+            client.connect(("127.0.0.1", server.port))
+            client.setblocking(False)
+            with contextlib.suppress(BlockingIOError):
+                client.sendall(get(target="/healthz") * 20_000)
+        wait_until(partial(waits_for, server, 8))
+
+        received = exchange(server.port, get("Connection: close"))
+
+    check_exchange(received, (TOKEN,))
+
+
+def test_only_some_clients_may_hold_large_requests_that_are_not_whole(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sts_http, "MAX_LARGE", 3)
+    with held(server, 3, padded(8 * KIB)[:-9]) as clients:
+        small = exchange(server.port, padded(3 * KIB) + get("Connection: close"))
+        with connect(server.port) as fourth:
+            fourth.sendall(padded(8 * KIB)[:-4])
+            check_exchange(read_to_end(clients[0]), (TOO_MANY,))
+            fourth.sendall(b"\r\nConnection: close\r\n\r\n")
+            check_exchange(read_to_end(fourth), (TOKEN,))
+
+    check_exchange(small, (TOKEN, TOKEN))
 
 
 @pytest.mark.usefixtures("_eight_connections")

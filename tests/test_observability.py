@@ -230,7 +230,7 @@ def test_text_is_a_line_with_local_time(
 ) -> None:
     token = server.request("/sts/getsts").json
     sts.always(Fail("Strange.Code", "No.", 403))
-    server.request("/a b".replace(" ", "%20"))
+    server.request("/a%20b")
 
     moment = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d[+-]\d{4} 127\.0\.0\.1"
     first, second = text_log.text.splitlines()
@@ -239,7 +239,7 @@ def test_text_is_a_line_with_local_time(
         rf"{moment} GET /sts/getsts 200 {key} client_name [\d.]+ms", first
     )
     assert re.fullmatch(
-        rf"{moment} GET /a b 200 Strange\.Code client_name [\d.]+ms "
+        rf"{moment} GET /a%20b 200 Strange\.Code client_name [\d.]+ms "
         r"\(RequestId [0-9A-F-]{36}\)",
         second,
     )

@@ -30,6 +30,8 @@ from conftest import MakeServer
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -499,6 +501,85 @@ def test_client_cannot_have_the_keys_agreed_on_again(
     assert b"no renegotiation" in result.stderr
 
 
+# --- Clients that send more than they need ---------------------------------------
+
+
+def test_client_hello_is_read_up_to_16_kib_and_no_further(
+    server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
+) -> None:
+    length = 128 * 1024
+    message = b"\x01" + length.to_bytes(3, "big") + bytes(length)
+    with connect(server.port) as client, contextlib.suppress(ConnectionError):
+        for start in range(0, length // 2, 4096):  # the rest never comes
+            client.sendall(b"\x16\x03\x01\x10\0" + message[start : start + 4096])
+        assert client.recv(1) == b""
+
+    (line,) = lines(server, caplog)
+    assert line.endswith(" TLS: 17408 bytes without a request")
+    assert served(server.port, context)
+
+
+def expand(secret: bytes, label: str, length: int) -> bytes:
+    """Return HKDF-Expand-Label of SHA-384, without a context (RFC 8446, 7.1)."""
+    name = f"tls13 {label}".encode()
+    info = length.to_bytes(2, "big") + bytes([len(name)]) + name + b"\0"
+    return HKDFExpand(hashes.SHA384(), length, info).derive(secret)
+
+
+def key_updates(secret: bytes, number: int) -> bytes:
+    """Return so many KeyUpdate records of a client that has sent no data yet."""
+    records = b""
+    for _ in range(number):
+        key = AESGCM(expand(secret, "key", 32))
+        content = b"\x18\0\0\x01\0" + b"\x16"  # update_not_requested, in a handshake
+        header = b"\x17\x03\x03" + (len(content) + 16).to_bytes(2, "big")
+        records += header + key.encrypt(expand(secret, "iv", 12), content, header)
+        secret = expand(secret, "traffic upd", 48)
+    return records
+
+
+def test_client_cannot_have_keys_updated_without_end(
+    server: RunningServer,
+    authority: Pair,
+    caplog: pytest.LogCaptureFixture,
+    tmp_path: Path,
+) -> None:
+    """Each update costs the server more than the client, and asks for nothing."""
+    context = client_context(authority, ssl.TLSVersion.TLSv1_3)
+    context.keylog_filename = str(tmp_path / "keys")
+    with connect_tls(server.port, context) as client:
+        assert client.cipher() == ("TLS_AES_256_GCM_SHA384", "TLSv1.3", 256)
+        log = Path(context.keylog_filename).read_text()
+        (secret,) = re.findall(r"CLIENT_TRAFFIC_SECRET_0 \w+ (\w+)", log)
+        with contextlib.suppress(ConnectionError):
+            socket.socket.sendall(client, key_updates(bytes.fromhex(secret), 2000))
+            socket.socket.recv(client, 65536)  # the server has ended it
+
+    (line,) = lines(server, caplog)
+    assert line.endswith(" TLS: 17408 bytes without a request")
+    assert served(server.port, context)
+
+
+@pytest.mark.parametrize(("takes_tickets", "is_reused"), [(True, True), (False, False)])
+def test_sessions_are_for_the_client_to_keep(
+    server: RunningServer, authority: Pair, takes_tickets: bool, is_reused: bool
+) -> None:
+    context = client_context(authority, ssl.TLSVersion.TLSv1_2)
+    if not takes_tickets:
+        context.options |= ssl.OP_NO_TICKET
+    with connect_tls(server.port, context) as first:
+        first.sendall(LAST_GET)
+        session = first.session
+        with contextlib.suppress(ssl.SSLEOFError):
+            read_to_end(first)
+    wait_until(lambda: not server.server.connections()[0])
+
+    with context.wrap_socket(
+        connect(server.port), server_hostname="127.0.0.1", session=session
+    ) as second:
+        assert second.session_reused == is_reused
+
+
 # --- Clients that stall ---------------------------------------------------------
 
 Stall = Callable[[RunningServer, ssl.SSLContext], socket.socket]
@@ -670,11 +751,20 @@ def test_client_that_ends_its_sending_gets_its_reply(
 
 
 def test_connection_over_the_limit_is_just_closed(
-    server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
+    server: RunningServer,
+    sts: StsStandIn,
+    context: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 2)
-    with connect(server.port), connect(server.port):
-        wait_until(lambda: server.server.connections()[0] == 2)
+    with (
+        connect_tls(server.port, context) as one,
+        connect_tls(server.port, context) as other,
+        sts.held(),
+    ):
+        for client in (one, other):
+            client.sendall(LAST_GET)
+        wait_until(lambda: server.server.connections() == (2, 2))
 
         assert exchange(server.port) == b""
         with pytest.raises((ssl.SSLError, ConnectionError)):
