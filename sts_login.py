@@ -46,7 +46,7 @@ MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
 ACCEPTED_KEYS = f"RSA of {MIN_RSA_BITS} bits or more, EC P-256 and Ed25519"
 
-MAX_TOKEN_BYTES = 8 * 1024
+MAX_TOKEN_BYTES = 16 * 1024  # no less than a request head may have; see sts_http
 MAX_NESTING = 16  # levels of arrays and objects
 MAX_TIME = 253402300799  # 9999-12-31, in unix seconds; milliseconds of today are more
 TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
@@ -112,7 +112,8 @@ def import_jwt() -> SimpleNamespace:
         from jwt import InvalidKeyError, PyJWK, PyJWT
     except ImportError as error:
         raise LoginSetupError(
-            f"PyJWT cannot be imported ({error}); run: pip install 'PyJWT[crypto]'"
+            f"PyJWT cannot be imported ({error}); "
+            "run: pip install 'PyJWT[crypto]>=2.10.1'"
         ) from None
     return SimpleNamespace(
         EllipticCurvePublicKey=ec.EllipticCurvePublicKey,
@@ -677,6 +678,11 @@ class LoginVerifier:
                 leeway=self._rules.leeway_seconds,
                 options={"require": ["exp", "iss", "aud"]},
             )
+            # Once more: PyJWT 2.10.0 took any part of the issuer for the whole of it.
+            if claims["iss"] != self._rules.issuer:
+                raise NotAuthenticated("its iss is not Issuer")
+            if not set(listed(claims["aud"])) & set(self._rules.audiences):
+                raise NotAuthenticated("its aud has none of Audience")
             return user_id(claims[self._rules.user_claim])
         except LoginError:
             raise
@@ -690,7 +696,7 @@ class LoginVerifier:
         Nothing is verified yet but the form.  Raises NotAuthenticated.
         """
         if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
-            raise NotAuthenticated("not three base64url parts of at most 8 KiB")
+            raise NotAuthenticated("not three base64url parts of at most 16 KiB")
         try:
             header, claims, _ = (decode_part(part) for part in token.split("."))
         except ValueError:
@@ -705,6 +711,11 @@ class LoginVerifier:
         if problem:
             raise NotAuthenticated(problem)
         return fields
+
+
+def listed(audience: Any) -> list[Any]:
+    """Return the values of an aud, one or a list of them (RFC 7519 section 4.1.3)."""
+    return audience if isinstance(audience, list) else [audience]
 
 
 def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:

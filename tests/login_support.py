@@ -771,7 +771,7 @@ ATTACKS: list[Attack] = [
     Attack("with its scheme", edited(lambda token: "Bearer " + token)),
     Attack("twice", edited(lambda token: f"{token},{token}")),
     Attack("in the JSON serialization", as_json),
-    Attack("larger than 8 KiB", claims(x="x" * 6200)),
+    Attack("larger than 16 KiB", claims(x="x" * 12_400)),
     Attack("of 1 MiB", claims(x="x" * (1 << 20))),
     Attack("header's unused bit set", non_canonical(0)),
     Attack("claims' unused bit set", non_canonical(1)),

@@ -415,6 +415,21 @@ def test_a_million_bytes_of_authorization_are_too_many(
     assert login.request(headers=bearer(service("HS256").sign())).status == 200
 
 
+@pytest.mark.parametrize("in_url", [False, True], ids=["header", "URL"])
+def test_a_login_is_as_large_as_a_request_may_be(
+    login: RunningServer, in_url: bool
+) -> None:
+    token = service("HS256").sign(claims_now(x="x" * 11_000))
+    assert 14_000 < len(token) < 16_000
+
+    if in_url:
+        reply = login.request(f"/?access_token={token}")
+    else:
+        reply = login.request(headers={"Authorization": f"Bearer {token}"})
+
+    assert reply.status == 200
+
+
 def test_a_defect_in_checking_lets_nobody_in(
     login: RunningServer, sts: StsStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -661,7 +676,7 @@ def test_without_pyjwt_the_operator_is_told_what_to_install(
 
     (found,) = problems(tmp_path, authentication(tmp_path))
 
-    assert "pip install 'PyJWT[crypto]'" in found
+    assert "pip install 'PyJWT[crypto]>=2.10.1'" in found
 
 
 def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
