@@ -206,7 +206,6 @@ UNREACHABLE_HINTS = {
         "HTTPS_PROXY, or inside a VPC set StsEndpoint to "
         "sts-vpc.<region>.aliyuncs.com."
     ),
-    "it redirects": _NOT_STS,
     "connection failed": (
         "The connection to {endpoint} breaks off. Look for a firewall or proxy in "
         "between, and whether StsEndpoint names STS and, with http:// or https://, the "

@@ -11,6 +11,7 @@ source of alibabacloud_sts20150401 and of the mobile SDKs' OSSAuthCredentialsPro
 
 from __future__ import annotations
 
+import io
 import json
 import logging
 import random
@@ -54,6 +55,7 @@ STS_DEADLINE_SECONDS = 8.0  # the Android SDK waits for ever, and holds a lock m
 STS_CONNECT_SECONDS = 2.0
 STS_READ_SECONDS = 5.0
 STS_RETRY_PAUSE_SECONDS = (0.1, 0.4)  # a random pause between these before the retry
+STS_ANSWER_BYTES = 64 * 1024  # at most; AssumeRole's has about 2 KiB
 STS_MAX_CALLS = 32  # at once, those counted that are overdue and wait for STS alone
 LATENCY_BOUNDS = (0.025, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 8.0)  # s, of calls
 CREDENTIAL_CHAIN_PAUSE_SECONDS = 10.0  # off the cloud each failing search costs 2 s
@@ -161,6 +163,7 @@ def import_sdk() -> SimpleNamespace:
         from alibabacloud_sts20150401.models import AssumeRoleRequest
         from alibabacloud_tea_openapi.exceptions import AlibabaCloudException
         from alibabacloud_tea_openapi.utils_models import Config as ClientConfig
+        from darabonba.core import DaraCore
         from darabonba.exceptions import RetryError
         from darabonba.runtime import RuntimeOptions
     except ImportError as error:
@@ -172,6 +175,8 @@ def import_sdk() -> SimpleNamespace:
         sdk_logger = logging.getLogger(name)
         sdk_logger.handlers = [logging.NullHandler()]
         sdk_logger.propagate = False
+    if not isinstance(DaraCore.get_adapter, BoundedAdapters):
+        DaraCore.get_adapter = BoundedAdapters(DaraCore.get_adapter)
     return SimpleNamespace(
         AlibabaCloudException=AlibabaCloudException,
         AssumeRoleRequest=AssumeRoleRequest,
@@ -181,6 +186,42 @@ def import_sdk() -> SimpleNamespace:
         RetryError=RetryError,
         RuntimeOptions=RuntimeOptions,
     )
+
+
+class BoundedAdapters:
+    """Makes the HTTP adapters of the SDK's sessions, as *make* does, but bounded.
+
+    The SDK reads an answer whole, whatever its size, and unpacks it: 61 KB of gzip can
+    become a gigabyte.  Here at most STS_ANSWER_BYTES are read, as they come, and an
+    answer that is packed or that redirects is refused: STS does neither.
+    """
+
+    def __init__(self, make: Callable[..., Any]) -> None:
+        self._make = make
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Return an adapter of requests whose send() raises StsError."""
+        adapter = self._make(*args, **kwargs)
+        adapter.send = partial(self._send, adapter.send)
+        return adapter
+
+    @staticmethod
+    def _send(send: Callable[..., Any], request: Any, **options: Any) -> Any:
+        request.headers["Accept-Encoding"] = "identity"
+        response = send(request, **options | {"stream": True})
+        content = response.raw.read(STS_ANSWER_BYTES + 1, decode_content=False)
+        problem = ""
+        if len(content) > STS_ANSWER_BYTES:
+            problem = f"an answer of more than {STS_ANSWER_BYTES} bytes"
+        elif response.headers.get("Content-Encoding", "identity") != "identity":
+            problem = "an answer that is packed, though no packing was asked for"
+        elif response.is_redirect:
+            problem = "an answer that redirects"
+        if problem:
+            response.close()
+            raise StsError(*UNUSABLE, detail=problem, is_temporary=True)
+        response.raw = io.BytesIO(content)
+        return response
 
 
 class CallGate:
@@ -443,7 +484,6 @@ IO_REASONS = (
     ("Connection refused", "connection refused"),
     ("actively refused", "connection refused"),  # Windows
     ("unreachable", "no route to it"),
-    ("redirects", "it redirects without end"),
 )
 
 

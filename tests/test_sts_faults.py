@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import logging
 import socket
@@ -45,7 +46,8 @@ REVEALING = (
 def answer(body: Any, status: int = 200, **headers: str) -> StsReply:
     """Return an answer of STS: *body* as it is, or as JSON."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    return StsReply(status, content, "application/json", headers)
+    fields = {name.replace("_", "-"): value for name, value in headers.items()}
+    return StsReply(status, content, "application/json", fields)
 
 
 def credentials(**changes: Any) -> StsReply:
@@ -333,14 +335,59 @@ def test_a_dead_proxy_is_unreachable(
     assert line.endswith("(the proxy failed)")
 
 
-def test_an_sts_that_redirects_for_ever_is_unreachable(
-    server: RunningServer, sts: StsStandIn, caplog: pytest.LogCaptureFixture
+def packed(size: int) -> bytes:
+    """Return an answer that becomes *size* bytes when it is unpacked."""
+    return gzip.compress(json.dumps({"Code": "x" * size}).encode())
+
+
+@pytest.mark.parametrize(
+    ("behaviour", "detail"),
+    [
+        pytest.param(answer(b"{" * 65537), "more than 65536 bytes", id="too large"),
+        pytest.param(answer(b"{" * 65537, 503), "more than", id="5xx: too large"),
+        pytest.param(
+            answer(b"{" * 65537, Content_Length=str(1 << 40)),
+            "more than 65536 bytes",
+            id="endless",
+        ),
+        pytest.param(answer(packed(9), Content_Encoding="gzip"), "packed", id="packed"),
+        pytest.param(
+            answer(packed(50_000_000), 403, Content_Encoding="gzip"),
+            "packed",
+            id="4xx: packed, large",
+        ),
+        pytest.param(answer(b"", Content_Encoding="deflate"), "packed", id="deflate"),
+        pytest.param(
+            answer(b"", 302, Location="/elsewhere"), "redirects", id="redirects"
+        ),
+        pytest.param(
+            answer(b"", 307, Location="https://127.0.0.1:1/"),
+            "redirects",
+            id="redirects to HTTPS",
+        ),
+    ],
+)
+def test_an_answer_that_sts_would_not_give_is_not_read_on(
+    server: RunningServer,
+    sts: StsStandIn,
+    caplog: pytest.LogCaptureFixture,
+    behaviour: StsReply,
+    detail: str,
 ) -> None:
-    sts.always(answer(b"", 302, Location="/elsewhere"))
+    sts.always(behaviour)
 
-    line = assert_error(server, caplog, *UNREACHABLE)
+    line = assert_error(server, caplog, *UNUSABLE)
 
-    assert line.endswith("(it redirects without end)")
+    assert detail in line
+    assert len(sts.requests) == 2
+    assert {r.headers["accept-encoding"] for r in sts.requests} == {"identity"}
+
+
+def test_the_largest_answer_is_read(server: RunningServer, sts: StsStandIn) -> None:
+    usual = json.loads(credentials().body)
+    sts.always(answer(json.dumps(usual).encode().ljust(65536)))
+
+    assert server.request("/").json["StatusCode"] == 200
 
 
 @pytest.fixture
