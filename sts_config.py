@@ -23,12 +23,13 @@ import secrets
 import ssl
 import threading
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 from fnmatch import fnmatchcase
 from functools import partial
 from pathlib import Path
-from typing import Any, Generic, NoReturn, TypeVar
+from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import sts_login
 from sts_http import HttpSettings, printable
@@ -111,7 +112,6 @@ SETTING_OF = {  # what an empty placeholder lacks
     "OBJECT_PREFIX": "ObjectPrefix is empty",
     "USER_ID": "there is no Authentication, which would say who the user is",
 }
-
 NO_BRACES = "has ${; a placeholder has no braces, as in users/$USER_ID/"
 
 # Stands for the user in a rendered policy, until one asks.  Nobody can guess it.
@@ -119,9 +119,20 @@ USER_MARK = f"user-{secrets.token_hex(16)}"
 # What stands before the user in a resource, and in a condition value
 USER_RESOURCE = re.compile(r"acs(:[^:]*){3}:[^*?]*/")
 USER_PREFIX = re.compile(r"([^*?]*/)?")
-ANY_BUCKET = re.compile(rf"[^/]*[*?].*{USER_MARK}", re.DOTALL)
-# A wildcard and what is behind it that reaches the same in each user's folder
-ALIKE = re.compile(r"\*+/?[^*?/]*")
+
+# "Policy elements" (RAM).  NotResource and Principal are of other kinds of policies.
+STATEMENT_ELEMENTS = ("Effect", "Action", "NotAction", "Resource", "Condition")
+CONDITION_KEYS = (
+    "acs:AccessId",
+    "acs:CurrentTime",
+    "acs:MFAPresent",
+    "acs:SecureTransport",
+    "acs:SourceIp",
+    "acs:SourceVpc",
+    "acs:UserAgent",
+    "oss:Delimiter",
+    "oss:Prefix",
+)
 
 
 def parse_object(where: str, content: bytes) -> dict[str, Any]:
@@ -159,74 +170,209 @@ def parse_object(where: str, content: bytes) -> dict[str, Any]:
     return document
 
 
+def is_number(text: str) -> bool:
+    """Return whether RAM compares *text* as a number: decimal, without exponent."""
+    return bool(re.fullmatch(r"-?[0-9]+(\.[0-9]+)?", text))
+
+
+def is_date(text: str) -> bool:
+    """Return whether *text* is a time in ISO 8601, with seconds and an offset or Z."""
+    date, time_of_day = r"[0-9]{4}(-[0-9]{2}){2}", r"([01][0-9]|2[0-3])(:[0-5][0-9]){2}"
+    if not re.fullmatch(rf"{date}T{time_of_day}(Z|[+-][01][0-9]:[0-5][0-9])", text):
+        return False
+    try:
+        datetime.fromisoformat(text.replace("Z", "+00:00"))  # for Python 3.10
+    except ValueError:
+        return False
+    return True
+
+
+def is_network(text: str) -> bool:
+    """Return whether *text* is an address or a network, such as 10.0.0.0/8."""
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return bool(re.fullmatch(r"[0-9A-Fa-f.:]+(/[0-9]{1,3})?", text))
+
+
+STRING_TESTS = (
+    "Equals",
+    "NotEquals",
+    "EqualsIgnoreCase",
+    "NotEqualsIgnoreCase",
+    "Like",
+    "NotLike",
+)
+COMPARISONS = (
+    "Equals",
+    "NotEquals",
+    "LessThan",
+    "LessThanEquals",
+    "GreaterThan",
+    "GreaterThanEquals",
+)
+# "Policy elements" (RAM), IpAddressIncludeBorder in "RAM policy overview" (OSS): what
+# the values of each condition operator have to be
+OPERATORS: dict[str, tuple[str, Callable[[str], bool]]] = {
+    **{f"String{name}": ("a string", lambda _: True) for name in STRING_TESTS},
+    **{f"Numeric{name}": ("a decimal number", is_number) for name in COMPARISONS},
+    **{f"Date{name}": ("a time in ISO 8601", is_date) for name in COMPARISONS},
+    "Bool": ("true or false", lambda text: text in ("true", "false")),
+    "IpAddress": ("an address or a network", is_network),
+    "IpAddressIncludeBorder": ("an address or a network", is_network),
+    "NotIpAddress": ("an address or a network", is_network),
+}
+
+
+def is_strings(value: Any) -> bool:
+    """Return whether *value* is a string, or a list of at least one, and no more."""
+    items = value if isinstance(value, list) else [value]
+    return bool(items) and all(isinstance(item, str) for item in items)
+
+
+def strings(value: Any) -> tuple[str, ...]:
+    """Return the strings of a policy element, which may be one string or a list."""
+    return tuple(value) if isinstance(value, list) else (value,)
+
+
+def unknown_name(name: str, what: str, known: Iterable[str]) -> str:
+    """Return the problem of a *name* that is not known, though maybe in other case."""
+    hint = [f"; did you mean {one}?" for one in known if one.lower() == name.lower()]
+    return f"{name!r:.100} is not {what}{''.join(hint)}"
+
+
+def policy_problems(document: dict[str, Any]) -> Iterator[str]:
+    """Yield why STS would refuse *document* as a policy, or might read it otherwise."""
+    for name in document:
+        if name not in ("Version", "Statement"):
+            yield unknown_name(name, "an element of a policy", ["Version", "Statement"])
+    if document.get("Version") != "1":
+        yield 'Version must be "1"'
+    statements = document.get("Statement")
+    if not isinstance(statements, list) or not statements:
+        yield "Statement must be a list of statements, [...]"
+        return
+    for number, statement in enumerate(statements, 1):
+        for problem in statement_problems(statement):
+            yield f"Statement {number}: {problem}"
+
+
+def statement_problems(statement: Any) -> Iterator[str]:
+    """Yield what is wrong with a statement of a policy."""
+    if not isinstance(statement, dict):
+        yield "must be an object, {...}"
+        return
+    for name in statement:
+        if name not in STATEMENT_ELEMENTS:
+            what = "an element of a statement in a session policy"
+            yield unknown_name(name, what, STATEMENT_ELEMENTS)
+    if statement.get("Effect") not in ("Allow", "Deny"):
+        yield 'Effect must be "Allow" or "Deny"'
+    if ("Action" in statement) == ("NotAction" in statement):
+        yield "must have either Action or NotAction"
+    if "Resource" not in statement:
+        yield "Resource is missing"
+    for name in ("Action", "NotAction", "Resource"):
+        if name in statement and not is_strings(statement[name]):
+            yield f"{name} must be a string or a list of strings"
+    yield from condition_problems(statement.get("Condition", {}))
+
+
+def condition_problems(condition: Any) -> Iterator[str]:
+    """Yield what is wrong with {operator: {key: value or values}}."""
+    if not isinstance(condition, dict):
+        yield "Condition must be an object, {...}"
+        return
+    for operator, tests in condition.items():
+        if operator not in OPERATORS:
+            yield unknown_name(operator, "a condition operator", OPERATORS)
+        elif not isinstance(tests, dict) or not tests:
+            yield f"{operator} must be an object of condition keys, {{...}}"
+        else:
+            for key, values in tests.items():
+                yield from key_problems(key)
+                if not is_strings(values):
+                    yield f"{key!r:.100} must be a string or a list of strings"
+
+
+def key_problems(key: str) -> Iterator[str]:
+    """Yield what is wrong with a condition key.  Keys that are not listed are taken."""
+    if "$" in key:
+        yield f"{key!r:.100} is a condition key, in which there are no placeholders"
+    for known in CONDITION_KEYS:
+        if key != known and key.lower() == known.lower():
+            yield unknown_name(key, "a condition key", [known])
+
+
+class Condition(NamedTuple):
+    """A test of a request: its key must compare so with one of the values."""
+
+    operator: str
+    key: str
+    values: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Statement:
+    """A statement of a policy that was found right."""
+
+    effect: str
+    actions: tuple[str, ...]
+    is_not_action: bool
+    resources: tuple[str, ...]
+    conditions: tuple[Condition, ...]
+
+
+def statements_of(document: Mapping[str, Any]) -> list[Statement]:
+    """Return the statements of a policy that was found right."""
+    return [
+        Statement(
+            effect=statement["Effect"],
+            actions=strings(statement.get("Action", statement.get("NotAction"))),
+            is_not_action="NotAction" in statement,
+            resources=strings(statement["Resource"]),
+            conditions=tuple(
+                Condition(operator, key, strings(values))
+                for operator, tests in statement.get("Condition", {}).items()
+                for key, values in tests.items()
+            ),
+        )
+        for statement in document["Statement"]
+    ]
+
+
 class PolicyTemplate:
     """A session policy with $PLACEHOLDERS in its strings.
 
     Raises ConfigError unless *content* is a policy as AssumeRole takes one: a JSON
-    object with Version "1" and a list of statements ("Policy elements", RAM).  *where*
-    is the file's name for error messages.
+    object with Version "1" and a list of statements ("Policy elements", RAM).  What is
+    not understood is refused, so that STS does not read it differently.  *where* is the
+    file's name for error messages.
     """
 
     def __init__(self, where: str, content: bytes) -> None:
         self._where = where
         self._document = parse_object(where, content)
-        statements = self._document.get("Statement")
-        if self._document.get("Version") != "1":
-            raise ConfigError(f'{where}: Version must be "1"')
-        if not isinstance(statements, list) or not statements:
-            raise ConfigError(f"{where}: Statement must be a list of statements, [...]")
-        for statement in statements:
-            if not isinstance(statement, dict):
-                raise ConfigError(f"{where}: each Statement must be an object, {{...}}")
-            if statement.get("Effect") not in ("Allow", "Deny"):
-                raise ConfigError(f'{where}: Effect must be "Allow" or "Deny"')
-        self._statements = statements
+        self._refuse(policy_problems(self._document))
+
+    def _refuse(self, problems: Iterable[str]) -> None:
+        """Raise ConfigError if there are any."""
+        found = [f"{self._where}: {problem}" for problem in dict.fromkeys(problems)]
+        if found:
+            raise ConfigError(*found)
 
     def render(self, values: Mapping[str, str]) -> str:
         """Return the policy as compact JSON, *values* in place of the placeholders.
 
         The values go into parsed strings, so none can change the policy's structure.
         Raises ConfigError for a placeholder without a value, for a policy that a user
-        ID might make larger than MAX_POLICY_BYTES, and for a $USER_ID that is no folder
-        of its own: users/$USER_ID* would let the user a have what is of the user ab.
+        ID might make larger than MAX_POLICY_BYTES, and for a $USER_ID that is not a
+        folder of its own: users/$USER_ID* would give the user al what belongs to alice.
         """
-        problems: dict[str, None] = {}  # a set that keeps its order
-
-        def value_of(match: re.Match[str]) -> str:
-            name = match[1]
-            value = values.get(name, "")
-            if name not in values:
-                known = ", ".join(f"${known}" for known in values)
-                problems[f"{self._where}: ${name} is none of {known}"] = None
-            elif not value:
-                lacking = SETTING_OF[name]
-                problems[f"{self._where}: uses ${name}, but {lacking}"] = None
-            return value
-
-        def fill(part: Any, is_resource: bool = False) -> Any:
-            if isinstance(part, str):
-                if "${" in part:
-                    problems[f"{self._where}: {part!r:.200} {NO_BRACES}"] = None
-                text = PLACEHOLDER.sub(value_of, part)
-                if USER_MARK in text and not is_user_folder(text, is_resource):
-                    problems[
-                        f"{self._where}: {text.replace(USER_MARK, '$USER_ID')!r:.200} "
-                        "is not of one user alone; $USER_ID must be a whole folder, as "
-                        "in users/$USER_ID/, with no * or ? before it"
-                    ] = None
-                return text
-            if isinstance(part, list):
-                return [fill(item, is_resource) for item in part]
-            if isinstance(part, dict):
-                return {k: fill(item, k == "Resource") for k, item in part.items()}
-            return part
-
-        try:
-            document = fill(self._document)
-        except RecursionError:
-            raise ConfigError(f"{self._where}: is nested too deeply") from None
-        if problems:
-            raise ConfigError(*problems)
+        texts = list(strings_of(self._document))
+        self._refuse(p for _, text in texts for p in value_problems(text, values))
+        document = filled(self._document, values)
         policy = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
         size = len(policy.replace(USER_MARK, "x" * MAX_USER_BYTES).encode())
         if size > MAX_POLICY_BYTES:
@@ -235,16 +381,21 @@ class PolicyTemplate:
                 f"{self._where}: has {up_to}{size} bytes with its values filled in; "
                 f"a session policy may have {MAX_POLICY_BYTES}"
             )
+        problems = [text_problem(*text) for text in strings_of(document)]
+        for number, statement in enumerate(statements_of(document), 1):
+            for problem in comparison_problems(statement):
+                problems.append(f"Statement {number}: {problem}")
+        self._refuse(filter(None, problems))
         return policy
 
     def warnings(self) -> list[str]:
         """Return what an operator may not have meant, one line each."""
         actions: list[str] = []
         resources: list[str] = []
-        for statement in self._statements:
+        for statement in self._document["Statement"]:
             if statement["Effect"] == "Allow":
-                actions += strings(statement.get("Action"))
-                resources += strings(statement.get("Resource"))
+                actions += strings(statement.get("Action", []))
+                resources += strings(statement["Resource"])
         found = []
         for action in actions:
             if action in ("*", "oss:*"):
@@ -266,15 +417,80 @@ class PolicyTemplate:
         return [f"{self._where}: {warning}" for warning in found]
 
 
-def is_user_folder(text: str, is_resource: bool) -> bool:
+def strings_of(part: Any, element: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the element that each string of a policy is in, and the string."""
+    if isinstance(part, str):
+        yield element, part
+    elif isinstance(part, list):
+        for item in part:
+            yield from strings_of(item, element)
+    elif isinstance(part, dict):
+        for name, item in part.items():
+            inner = element if element == "Condition" else name
+            yield from strings_of(item, inner)
+
+
+def filled(part: Any, values: Mapping[str, str]) -> Any:
+    """Return a part of a policy with *values* in place of its placeholders."""
+    if isinstance(part, str):
+        return PLACEHOLDER.sub(lambda match: values[match[1]], part)
+    if isinstance(part, list):
+        return [filled(item, values) for item in part]
+    return {name: filled(item, values) for name, item in part.items()}
+
+
+def value_problems(text: str, values: Mapping[str, str]) -> Iterator[str]:
+    """Yield which placeholders of *text* have no value."""
+    if "${" in text:
+        yield f"{text!r:.200} {NO_BRACES}"
+    for name in PLACEHOLDER.findall(text):
+        if name not in values:
+            known = ", ".join(f"${known}" for known in values)
+            yield f"${name} is none of {known}"
+        elif not values[name]:
+            yield f"uses ${name}, but {SETTING_OF[name]}"
+
+
+def text_problem(element: str, text: str) -> str:
+    """Return what is wrong with a string of a rendered policy, or ""."""
+    problem = ""
+    if USER_MARK in text and not is_user_folder(element, text):
+        problem = (
+            "is not of one user alone; $USER_ID must be a whole folder, as in "
+            "users/$USER_ID/, with no * or ? before it"
+        )
+    return f"{unmarked(text)!r:.200} {problem}" if problem else ""
+
+
+def unmarked(text: str) -> str:
+    """Return a text of a rendered policy as the template has it."""
+    return text.replace(USER_MARK, "$USER_ID")
+
+
+def is_user_folder(element: str, text: str) -> bool:
     """Return whether a resource or condition value is within a folder of one user.
 
     Before the user stand all five parts of a resource: with fewer, or among them, the
     ":" of a user such as acs:oss:x:y:my-bucket could make parts of its own.
     """
+    form = {"Resource": USER_RESOURCE, "Condition": USER_PREFIX}.get(element)
     before, _, behind = text.partition(USER_MARK)
-    form = USER_RESOURCE if is_resource else USER_PREFIX
-    return behind.startswith("/") and bool(form.fullmatch(before))
+    return bool(form and behind.startswith("/") and form.fullmatch(before))
+
+
+def comparison_problems(statement: Statement) -> Iterator[str]:
+    """Yield which condition values are not of the kind that their operator compares."""
+    for operator, key, values in statement.conditions:
+        kind, is_right = OPERATORS[operator]
+        for value in values:
+            if not is_right(value):
+                shown = f"{unmarked(value)!r:.100}"
+                yield f"{operator}: {key} is {shown}; it must be {kind}"
+
+
+ANY_BUCKET = re.compile(rf"[^/]*[*?].*{USER_MARK}", re.DOTALL)
+# A wildcard and what is behind it that reaches the same in each user's folder
+ALIKE = re.compile(r"\*+/?[^*?/]*")
 
 
 def may_collide(one: str, other: str) -> bool:
@@ -320,7 +536,7 @@ def allowed_places(policy: str | None) -> list[str]:
     found = []
     for statement in json.loads(policy)["Statement"] if policy else []:
         if statement["Effect"] == "Allow":
-            resources = [relative_id(r) for r in strings(statement.get("Resource"))]
+            resources = [relative_id(r) for r in strings(statement["Resource"])]
             prefixes = listed_prefixes(statement.get("Condition"))
             found += resources
             buckets = [r for r in resources if "/" not in r]
@@ -335,14 +551,8 @@ def listed_prefixes(condition: Any) -> list[str]:
         prefix
         for keys in tests
         if isinstance(keys, dict)
-        for prefix in strings(keys.get("oss:Prefix"))
+        for prefix in strings(keys.get("oss:Prefix", []))
     ]
-
-
-def strings(value: Any) -> list[str]:
-    """Return the strings of a policy element, which may be one string or a list."""
-    items = value if isinstance(value, list) else [value]
-    return [item for item in items if isinstance(item, str)]
 
 
 # --- Configuration --------------------------------------------------------------

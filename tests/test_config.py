@@ -35,6 +35,13 @@ def problems(folder: Path, **changes: Any) -> list[str]:
     return [problem.partition("config.json: ")[2] for problem in raised.value.problems]
 
 
+def policy(effect: str = "Allow", resource: str = "acs:oss:*:*:my-bucket/*") -> str:
+    """Return a policy with one statement."""
+    statement = {"Effect": effect, "Action": "oss:GetObject", "Resource": resource}
+    document = {"Version": "1", "Statement": [statement]}
+    return json.dumps(document, separators=(",", ":"))
+
+
 def test_settings_reach_the_assume_role_call(tmp_path: Path) -> None:
     call = (
         load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x")
@@ -68,11 +75,12 @@ def test_defaults_are_those_of_the_reference_servers(tmp_path: Path) -> None:
 def test_the_config_json_of_a_reference_package_is_read(tmp_path: Path) -> None:
     """Its keys, its quoted number; BucketName and ObjectPrefix came later."""
     template = tmp_path / "policy.txt"
-    template.write_text('{"Version": "1", "Statement": [{"Effect": "Deny"}]}')
+    template.write_text(policy("Deny"))
 
     config = load(tmp_path, BucketName=None, ObjectPrefix=None, PolicyFile="policy.txt")
 
-    assert call_of(config).policy == '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
+    assert call_of(config).policy == policy("Deny")
+    assert config.warnings == ()
 
 
 def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
@@ -456,22 +464,20 @@ def test_a_symlink_swap_takes_effect(tmp_path: Path) -> None:
 
 def test_an_edited_template_takes_effect(tmp_path: Path) -> None:
     template = tmp_path / "policy.txt"
-    template.write_text('{"Version":"1","Statement":[{"Effect":"Deny"}]}')
+    template.write_text(policy("Deny"))
     write_config(tmp_path, PolicyFile="policy.txt")
     now = 0.0
     live = LiveConfig(tmp_path / "config.json", clock=lambda: now)
 
-    template.write_text('{"Version":"1","Statement":[{"Effect":"Allow"}]}')
+    template.write_text(policy("Allow"))
     now += 1
 
-    assert call_of(live.current()).policy == (
-        '{"Version":"1","Statement":[{"Effect":"Allow"}]}'
-    )
+    assert call_of(live.current()).policy == policy("Allow")
 
 
 def test_a_template_that_is_gone_and_back_is_read_again(tmp_path: Path) -> None:
     template = tmp_path / "policy.txt"
-    content = '{"Version":"1","Statement":[{"Effect":"Deny"}]}'
+    content = policy("Deny")
     template.write_text(content)
     path = write_config(tmp_path, PolicyFile="policy.txt")
     now = 0.0

@@ -261,6 +261,14 @@ def test_a_policy_is_its_template_with_the_user_filled_in(
     )
 
 
+@each_template
+def test_a_shipped_template_is_accepted_without_a_warning(template: Path) -> None:
+    content = template.read_bytes()
+
+    assert [shipped(template, prefix).warnings for prefix in PREFIXES] == [()] * 4
+    assert load(content, logs_in=False, ObjectPrefix="photos/").warnings == ()
+
+
 # --- Any configuration ----------------------------------------------------------
 
 NAMES = ["a", "b", "ab", "users"]  # of users, and of folders
@@ -610,6 +618,17 @@ def test_a_user_has_a_folder_of_their_own_or_none(path: str) -> None:
 def test_a_user_cannot_be_a_part_of_a_resource_but_a_folder(resource: str) -> None:
     """Else one who is called acs:oss:x:y:my-bucket would get all that is in it."""
     assert problems(policy(resource)) == [NO_FOLDER.format(resource)]
+
+
+def test_what_is_wrong_for_all_users_is_said_of_the_template() -> None:
+    condition = {"NumericEquals": {"acs:x": "$USER_ID/"}}
+
+    (number,) = problems(policy(OBJECTS + "x", Condition=condition))
+
+    assert number == (
+        "p: Statement 1: NumericEquals: acs:x is '$USER_ID/'; it must be a decimal "
+        "number"
+    )
 
 
 @pytest.mark.parametrize(
