@@ -348,6 +348,26 @@ def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
+    "prefix",
+    [
+        "{USER_ID}/",
+        "<user>/",
+        "%USER_ID%/",
+        "users/USER_ID/",
+        "$(user)/",
+        "{{ user }}/",
+    ],
+)
+def test_a_prefix_with_a_placeholder_of_another_tool_is_named(
+    tmp_path: Path, prefix: str
+) -> None:
+    (problem,) = problems(tmp_path, ObjectPrefix=prefix)
+
+    assert problem.startswith("ObjectPrefix has '")
+    assert problem.endswith(", which is not filled in; use $USER_ID")
+
+
+@pytest.mark.parametrize(
     ("value", "expected"),
     [
         pytest.param(

@@ -281,7 +281,7 @@ REGIONS = ["acs:oss:*:*:"] * 8 + [
     "",
     "acs:oss:$USER_ID:*:",
 ]
-BUCKETS = [BUCKET, BUCKET, BUCKET, "b", "*", "my*"]
+BUCKETS = [BUCKET, BUCKET, BUCKET, "bbb", "*", "my*"]
 
 
 class Rule(NamedTuple):
@@ -344,7 +344,7 @@ def places(rules: Sequence[Rule], users: Sequence[str]) -> Iterator[str]:
             path = f"{path}/{rule.prefix}"
         path = path.replace("$USER_ID", user)
         bucket, _, key = path.partition("/")
-        for name in (BUCKET, "b") if "*" in bucket or not bucket else (bucket,):
+        for name in (BUCKET, "bbb") if "*" in bucket or not bucket else (bucket,):
             for star in (end, "users/" + end) if "*" in key else (end,):
                 if "*" in key or "?" in key:
                     found[f"{name}/" + key.replace("*", star).replace("?", "a")] = None
@@ -621,10 +621,13 @@ def test_a_user_cannot_be_a_part_of_a_resource_but_a_folder(resource: str) -> No
 
 
 def test_what_is_wrong_for_all_users_is_said_of_the_template() -> None:
+    resource = "acs:oss:*:*:My_Bucket/$USER_ID/*"
     condition = {"NumericEquals": {"acs:x": "$USER_ID/"}}
 
+    (bucket,) = problems(policy(resource))
     (number,) = problems(policy(OBJECTS + "x", Condition=condition))
 
+    assert bucket.startswith(f"p: {resource!r} cannot be a bucket or object; ")
     assert number == (
         "p: Statement 1: NumericEquals: acs:x is '$USER_ID/'; it must be a decimal "
         "number"
@@ -643,8 +646,8 @@ def test_what_is_wrong_for_all_users_is_said_of_the_template() -> None:
         ),
         pytest.param(
             policy(OBJECTS + "users/${USER_ID}/*"),
-            f"p: '{OBJECTS}users/${{USER_ID}}/*' has ${{; a placeholder has no braces, "
-            "as in users/$USER_ID/",
+            f"p: 'acs:oss:*:*:{BUCKET}/users/${{USER_ID}}/*' has ${{; a placeholder "
+            "has no braces, as in users/$USER_ID/",
             id="braces",
         ),
         pytest.param(
