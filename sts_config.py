@@ -13,6 +13,7 @@ Sources: "AssumeRole" (STS API reference), "Policy elements" (RAM), "Bucket nami
 from __future__ import annotations
 
 import difflib
+import enum
 import ipaddress
 import itertools
 import json
@@ -139,6 +140,7 @@ class Pattern:
                 self._at[token] = self._at.get(token, 0) | bit
             bit, last = bit << 1, token
         self.end = bit
+        self.tail = bit >> 1 if last == ANY_RUN else 0  # where any more text is taken
         self.start = self._beyond_runs(1)
 
     def _beyond_runs(self, places: int) -> int:
@@ -183,6 +185,24 @@ class Pattern:
             if places | found == found:
                 return found
             found |= places
+
+    def all_but(self, letters: str) -> set[str]:
+        """Return all but *letters* of the characters that are in the pattern."""
+        return self._at.keys() - set(letters)
+
+    def read_each(self, places: int, behind: str) -> int:
+        """Return where any text of one character or more leads, with *behind* after it.
+
+        It is where both a short and a long text of unknown characters lead; with known
+        ones it may be further.
+        """
+        found = -1
+        for _ in range(self.end.bit_length() + 1):  # longer ones are all in some *
+            before, places = places, self.read_unspelt(places, 1)
+            found &= self.read(places, behind)
+            if places == before:
+                break
+        return found
 
     def is_like(self, text: str) -> bool:
         """Return whether the pattern stands for *text*."""
@@ -573,8 +593,10 @@ class PolicyTemplate:
             )
         problems = [text_problem(*text) for text in strings_of(document)]
         for number, statement in enumerate(statements_of(document), 1):
-            for problem in comparison_problems(statement):
-                problems.append(f"Statement {number}: {problem}")
+            found = [*comparison_problems(statement)]
+            if values.get("USER_ID"):
+                found += list_problems(statement)
+            problems += [f"Statement {number}: {problem}" for problem in found]
         self._refuse(filter(None, problems))
         return policy
 
@@ -676,6 +698,21 @@ def comparison_problems(statement: Statement) -> Iterator[str]:
                 yield f"{operator}: {key} is {shown}; it must be {kind}"
 
 
+def list_problems(statement: Statement) -> Iterator[str]:
+    """Yield which tests of an Allow let users list what is not shown to be theirs.
+
+    StringNotLike lets them list all but their own folder; and to whom the case does not
+    matter, the user Alice is the user alice.
+    """
+    for operator, key, _ in statement.conditions if statement.effect == "Allow" else ():
+        if key == "oss:Prefix" and operator not in ("StringLike", "StringEquals"):
+            yield (
+                f"{operator} of oss:Prefix allows users to list the folders of others; "
+                "allow what they may list with StringLike or StringEquals, and deny "
+                "the rest with Effect Deny"
+            )
+
+
 def action_warnings(statement: Statement) -> Iterator[str]:
     """Yield which actions of an Allow are all there are."""
     if statement.is_not_action:
@@ -719,71 +756,191 @@ def upload_warnings(allowed: Sequence[Statement]) -> Iterator[str]:
 
 # --- Isolation of users ---------------------------------------------------------
 
-ANY_BUCKET = re.compile(rf"[^/]*[*?].*{USER_MARK}", re.DOTALL)
-# A wildcard and what is behind it that reaches the same in each user's folder
-ALIKE = re.compile(r"\*+/?[^*?/]*")
+# The actions that show the names of objects
+LIST_ACTIONS = ("oss:ListObjects", "oss:ListObjectVersions", "oss:ListMultipartUploads")
 
 
-def may_collide(one: str, other: str) -> bool:
-    """Return whether some user's folder in the place *one* lies in *other*.
+class Verdict(enum.Enum):
+    """What two places mean for users, who may be called anything."""
 
-    It does when a folder of a fixed name stands where another has that of the user:
-    who is called like it would get both.  A place that all users share may reach into
-    their folders, but into all of them alike; that is then what its template says.
-    """
-    if USER_MARK not in one:
-        one, other = other, one
-    if USER_MARK not in one:
-        return False
-    if any(ANY_BUCKET.match(place) for place in (one, other)):
-        one, other = without_bucket(one), without_bucket(other)
-    folder, fixed = (place.partition(USER_MARK)[0] for place in (one, other))
-    if USER_MARK in other:
-        return folder != fixed and (
-            folder.startswith(fixed) or fixed.startswith(folder)
+    APART = "no user gets what is another's"
+    ALIKE = "all users share the same part of each user's folder"
+    UNEQUAL = "some user gets what is another's, or all get what is one user's"
+
+
+@dataclass(frozen=True)
+class UserFolder:
+    """Objects that each user has in a folder of their own, or a list of them."""
+
+    text: str  # for messages
+    bucket: str  # a pattern, as for a list
+    folder: str  # what stands before the user in the name of an object
+
+    def compare(self, other: UserFolder) -> Verdict:
+        """Return whether the folder of one user may be in that of another."""
+        is_nested = self.folder.startswith(other.folder) or (
+            other.folder.startswith(self.folder)
         )
-    fixed = re.split(r"[*?]", other, maxsplit=1)[0]
-    if not folder.startswith(fixed):
-        return fixed.startswith(folder)
-    return fixed != other and not ALIKE.fullmatch(other, len(fixed))
+        if self.folder == other.folder or not is_nested:
+            return Verdict.APART
+        is_one = may_be_one_bucket(self.bucket, other.bucket)
+        return Verdict.UNEQUAL if is_one else Verdict.APART
 
 
-def without_bucket(place: str) -> str:
-    """Return a pattern for the objects of *place* in whatever bucket."""
-    if USER_MARK in place:
-        return place.partition("/")[2]
-    return re.sub(r"\A[^*?/]*(/|\Z|(?=[*?]))", "", place)  # * may reach beyond
+@dataclass(frozen=True)
+class SharedPlace:
+    """Objects that are the same for all users, or a list of them."""
+
+    text: str  # for messages
+    bucket: str | None  # a pattern, if the names are those of objects alone
+    names: Pattern  # of objects, or <bucket>/<object>
+    start: int  # where the names begin in the pattern
+    is_start_certain: bool  # else each of these positions is for some account
+    beginning: str  # of all names that it has
+
+    def compare(self, user: UserFolder) -> Verdict:
+        """Return what of the users' folders is in this place.
+
+        It is the same for all of them if the text behind the folder is read from the
+        same positions of the pattern whatever the user is called.  Take a list of
+        us*/index, which is the pattern us*/index*: users/bob/ leads to its first *, but
+        users/index/ also to its last.  All would see what the user index has.
+        """
+        if self._begins_elsewhere(user):
+            return Verdict.APART
+        verdicts = set()
+        anything = self.names.all_but(sts_login.SPECIAL)
+        for start in self.starts_in(user.bucket):
+            before = self.names.read(start, user.folder)
+            some = self.names.read(self.names.read_some(before, anything), "/")
+            each = self.names.read_each(before, "/")
+            # Where any text may follow for each user, nothing can be more for some.
+            if each & self.names.tail or not some & ~each:
+                verdicts.add(Verdict.ALIKE if some else Verdict.APART)
+            else:
+                verdicts.add(Verdict.UNEQUAL)
+        order = (Verdict.UNEQUAL, Verdict.ALIKE)
+        return next((one for one in order if one in verdicts), Verdict.APART)
+
+    def _begins_elsewhere(self, user: UserFolder) -> bool:
+        """Return whether the first letters show it, which is so of most."""
+        begin = user.folder
+        if self.bucket is None:
+            begin = f"{user.bucket}/{begin}"
+            if has_wildcard(user.bucket):
+                return False
+        ours = self.beginning
+        return not (ours.startswith(begin) or begin.startswith(ours))
+
+    def starts_in(self, bucket: str) -> list[int]:
+        """Return where the names of objects begin, in buckets like *bucket*.
+
+        If that depends on the bucket or the account, each position is returned alone:
+        what holds for each of them holds for those of any bucket.
+        """
+        if self.bucket is not None:
+            return [self.start] if may_be_one_bucket(self.bucket, bucket) else []
+        if has_wildcard(bucket):
+            places = self.names.read_some(self.start, self.names.all_but("/"))
+        else:
+            places = self.names.read(self.start, bucket)
+        places = self.names.read(places, "/")
+        if self.is_start_certain and not has_wildcard(bucket):
+            return [places]
+        return [1 << bit for bit in range(places.bit_length()) if places >> bit & 1]
 
 
-def relative_id(resource: str) -> str:
-    """Return a pattern for what follows acs:oss:<region>:<account>: in a resource."""
-    parts = resource.split(":", 4)
-    # With fewer parts, the last stands for all that is left (demo.ram has it so).
-    return parts[4] if len(parts) == 5 else re.sub(r"\A[^*?]*", "", parts[-1])
+Place = UserFolder | SharedPlace
 
 
-def allowed_places(policy: str | None) -> list[str]:
-    """Return <bucket>/<object> of what *policy* allows; of lists, with the prefix."""
-    found = []
-    for statement in json.loads(policy)["Statement"] if policy else []:
-        if statement["Effect"] == "Allow":
-            resources = [relative_id(r) for r in strings(statement["Resource"])]
-            prefixes = listed_prefixes(statement.get("Condition"))
-            found += resources
-            buckets = [r for r in resources if "/" not in r]
-            found += [f"{bucket}/{prefix}" for bucket in buckets for prefix in prefixes]
-    return found
+def may_be_one_bucket(one: str, other: str) -> bool:
+    """Return whether a bucket may be called like both patterns."""
+    if has_wildcard(one):
+        one, other = other, one
+    return has_wildcard(one) or is_like(one, other)
 
 
-def listed_prefixes(condition: Any) -> list[str]:
-    """Return the prefixes that a Condition allows lists of."""
-    tests = condition.values() if isinstance(condition, dict) else ()
-    return [
-        prefix
-        for keys in tests
-        if isinstance(keys, dict)
-        for prefix in strings(keys.get("oss:Prefix", []))
+def compare(one: Place, other: Place) -> Verdict:
+    """Return what two places mean for users.
+
+    | One                | Other                | Verdict | Because                   |
+    | b-1/u/$USER_ID/*   | b-1/u/$USER_ID/in/*  | APART   | both are in one's folder  |
+    | b-1/u/$USER_ID/*   | b-1/u-2/$USER_ID/*   | APART   | no name begins as both    |
+    | b-1/$USER_ID/*     | b-2/u/$USER_ID/*     | APART   | the buckets are two       |
+    | b-1/$USER_ID/*     | b-1/u/$USER_ID/*     | UNEQUAL | a user may be called u    |
+    | b-1/u/$USER_ID/*   | b-1/shared/*         | APART   | no name begins as both    |
+    | b-1/u/$USER_ID/*   | b-1/u/al/*           | UNEQUAL | a user may be called al   |
+    | b-1/u/$USER_ID/*   | b-1/u/al*            | UNEQUAL | or alice                  |
+    | b-1/u/$USER_ID/*   | b-1/?/al/*           | UNEQUAL | u is like ?               |
+    | b-1/u/$USER_ID/*   | b-*/u/al/*           | UNEQUAL | b-1 is like b-*           |
+    | b-1/u/$USER_ID/*   | b-1/*                | ALIKE   | all folders are in it     |
+    | b-1/u/$USER_ID/*   | b-1/*.jpg            | ALIKE   | some names of each folder |
+    | b-1/u/$USER_ID/*   | b-1/u/*/in/*         | ALIKE   | a part of each folder     |
+    | b-1/u/$USER_ID/*   | b-1/u/*lice          | ALIKE   | it ends names, not users  |
+    | b-1/u/$USER_ID/*   | a list of b-1/u/*    | ALIKE   | names of each folder      |
+    | b-1/u/$USER_ID/*   | a list of b-1/u      | ALIKE   | names that begin with u   |
+    | b-1/u/$USER_ID/*   | a list of b-1/u/*lice| UNEQUAL | names that begin u/alice  |
+    | b-1/u/$USER_ID/*   | a list of b-1/*/in   | UNEQUAL | names that begin u/in     |
+    | b-1/*              | b-1/al/*             | APART   | neither is a user's       |
+    """
+    if isinstance(one, SharedPlace):
+        one, other = other, one
+    return Verdict.APART if isinstance(one, SharedPlace) else other.compare(one)
+
+
+def pairs_of(places: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
+    """Yield each two of *places* of which one at least is a folder of users."""
+    folders: list[Place] = [p for p in places if isinstance(p, UserFolder)]
+    shared: list[Place] = [p for p in places if isinstance(p, SharedPlace)]
+    yield from itertools.combinations(folders, 2)
+    yield from itertools.product(shared, folders)
+
+
+def places_of(policy: str | None) -> Iterator[Place]:
+    """Yield what *policy* allows, where it stands; what it denies does not count."""
+    for statement in statements_of(json.loads(policy)) if policy else ():
+        if statement.effect != "Allow" or not statement.is_about_oss:
+            continue
+        for resource in statement.resources:
+            relative = relative_of(resource)
+            if relative:
+                yield object_place(relative)
+            if relative and "/" not in relative.text:
+                bucket = relative.text if relative.has_five_parts else "*"
+                yield from list_places(bucket, statement)
+
+
+def object_place(relative: Relative) -> Place:
+    """Return the objects that a resource is about."""
+    text, pattern, start, has_five_parts = relative
+    before, mark, _ = text.partition(USER_MARK)
+    if mark:
+        bucket, _, folder = before.partition("/")
+        return UserFolder(repr(text), bucket, folder)
+    beginning = WILDCARD.split(text, 1)[0] if has_five_parts else ""
+    return SharedPlace(repr(text), None, pattern, start, has_five_parts, beginning)
+
+
+def list_places(bucket: str, statement: Statement) -> Iterator[Place]:
+    """Yield the objects that an Allow lists: those whose names begin with a prefix."""
+    if not any(map(statement.covers, LIST_ACTIONS)):
+        return
+    tests = [
+        (test.operator, prefix)
+        for test in statement.conditions
+        for prefix in test.values
+        if test.key == "oss:Prefix"
     ]
+    for operator, prefix in tests or [("StringLike", "*")]:
+        text = f"a list of {f'{bucket}/{prefix}'!r}"
+        before, mark, _ = prefix.partition(USER_MARK)
+        if mark:
+            yield UserFolder(text, bucket, before)
+            continue
+        tokens = wildcards(prefix) if operator == "StringLike" else list(prefix)
+        names = Pattern([*tokens, ANY_RUN])
+        beginning = WILDCARD.split(prefix, 1)[0]
+        yield SharedPlace(text, bucket, names, names.start, True, beginning)
 
 
 # --- Configuration --------------------------------------------------------------
@@ -1222,7 +1379,7 @@ def load_grants(
         if len(section.names()) > MAX_GRANTS:
             settings.note("Grants", f"has more than {MAX_GRANTS} paths")
             return grants[:1]
-    check_apart(settings, grants)
+    check_isolation(settings, grants)
     return grants
 
 
@@ -1261,21 +1418,21 @@ def load_grant(
     return Grant(name, call, token_reuse_seconds, policy_file, has_credentials_uri)
 
 
-def check_apart(settings: Settings, grants: Iterable[Grant]) -> None:
-    """Note it if some user's folder may be within what is another's, or everybody's."""
-    places = {  # and the path of one grant that has it
-        place: grant.path
-        for grant in grants
-        for place in allowed_places(grant.call.policy)
+def check_isolation(settings: Settings, grants: Iterable[Grant]) -> None:
+    """Note it if a user may get what is another's."""
+    paths = {grant.call.policy: grant.path for grant in grants}
+    path_of = {
+        place: path for policy, path in paths.items() for place in places_of(policy)
     }
-    for one, other in itertools.combinations(places, 2):
-        if may_collide(one, other):
-            names = [place.replace(USER_MARK, "$USER_ID") for place in (one, other)]
+    for one, other in pairs_of(path_of):
+        if compare(one, other) is Verdict.UNEQUAL:
+            both = [f"{place.text} (path {path_of[place]})" for place in (one, other)]
+            names = unmarked(" and ".join(both))
             settings.note(
                 "$USER_ID",
-                f"may be the name of another folder: {names[0]!r} (path {places[one]}) "
-                f"and {names[1]!r} (path {places[other]}) are one place for some user; "
-                "put $USER_ID into a folder that has only users, as in users/$USER_ID/",
+                f"may be the name of another folder: {names} are one place for some "
+                "user; put $USER_ID into a folder that has only users, as in "
+                "users/$USER_ID/",
             )
             return
 

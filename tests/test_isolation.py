@@ -10,7 +10,7 @@ import json
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import lru_cache
+from functools import cache, lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from login_support import (
 from support import POLICY_DIRECTORY, RunningServer
 from support import settings as working_settings
 
+import sts_config
 from demo import ram
 from demo.oss_operations import OPERATIONS
 from demo.sts import ALLOW_ALL, StsStandIn
@@ -282,6 +283,8 @@ REGIONS = ["acs:oss:*:*:"] * 8 + [
     "acs:oss:$USER_ID:*:",
 ]
 BUCKETS = [BUCKET, BUCKET, BUCKET, "bbb", "*", "my*"]
+OPERATORS = ["StringLike"] * 4 + ["StringEquals"] * 2
+OPERATORS += ["StringNotLike", "StringNotEquals", "StringEqualsIgnoreCase"]
 
 
 class Rule(NamedTuple):
@@ -289,6 +292,7 @@ class Rule(NamedTuple):
 
     resource: str
     prefix: str | None  # None unless it is about a list
+    operator: str = "StringLike"  # that the prefix is compared by
 
     def statement(self) -> dict[str, Any]:
         document = {
@@ -298,13 +302,13 @@ class Rule(NamedTuple):
         }
         if self.prefix is None:
             return document
-        return document | {"Condition": {"StringLike": {"oss:Prefix": self.prefix}}}
+        return document | {"Condition": {self.operator: {"oss:Prefix": self.prefix}}}
 
 
 PATHS = st.builds(
     lambda parts, end: "/".join(parts) + end,
     st.lists(st.sampled_from(PARTS), min_size=1, max_size=3),
-    st.sampled_from(["/*", "/*", "/*", "*", "/", "", "/k", "/a", ".k"]),
+    st.sampled_from(["/*", "/*", "/*", "*", "/", "", "/k", "/a", ".k", "*b"]),
 )
 OBJECT_RULES = st.builds(
     lambda region, bucket, path: Rule(f"{region}{bucket}/{path}", None),
@@ -313,9 +317,10 @@ OBJECT_RULES = st.builds(
     PATHS,
 )
 LIST_RULES = st.builds(
-    lambda bucket, path: Rule(f"acs:oss:*:*:{bucket}", path),
+    lambda bucket, path, operator: Rule(f"acs:oss:*:*:{bucket}", path, operator),
     st.sampled_from(BUCKETS),
     PATHS,
+    st.sampled_from(OPERATORS),
 )
 RULES = st.lists(
     st.one_of(OBJECT_RULES, OBJECT_RULES, LIST_RULES), min_size=1, max_size=3
@@ -372,12 +377,19 @@ def leak(rules: Sequence[Rule], config: Config, users: Sequence[str]) -> str:
         for user in users
     }
 
+    @cache
+    def lists(number: int, user: str, bucket: str, beginning: str | None) -> bool:
+        return tokens[number, user].may_list(bucket, beginning)
+
+    @cache
     def reaches(number: int, user: str, place: str) -> bool:
         bucket, _, key = place.partition("/")
         token = tokens[number, user]
         if rules[number].prefix is None:
             return token.may("oss:GetObject", bucket, key)
-        return token.may_list(bucket, key)
+        # A list shows each name that begins with its prefix.
+        beginnings = [None, *(key[:end] for end in range(len(key) + 1))]
+        return any(lists(number, user, bucket, beginning) for beginning in beginnings)
 
     def is_in(place: str, folder: str) -> bool:
         bucket, _, rest = folder.partition("/")
@@ -424,7 +436,7 @@ def own_folder(rule: Rule) -> tuple[str, str]:
 
 
 @given(RULES)
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_no_configuration_that_is_accepted_gives_a_user_what_is_anothers(
     rules: list[Rule],
 ) -> None:
@@ -499,15 +511,75 @@ LEAKS = {
         Rule("acs:oss:*:*:*", "$USER_ID/*"),
         Rule("acs:oss:*:*:my-bucket", "a/$USER_ID/*"),
     ],
+    "a list of what begins like one user's folder": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket", "us*/a"),
+    ],
+    "a list of what begins like the folders of some": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket", "users/*b"),
+    ],
+    "a list of one prefix, the beginning of names": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket", "users/a", "StringEquals"),
+    ],
+    "a list of prefixes that are one letter longer": [
+        Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
+        Rule("acs:oss:*:*:my-bucket", "users/a?"),
+    ],
+    "a list beside a list": [
+        Rule("acs:oss:*:*:my-bucket", "users/$USER_ID/", "StringEquals"),
+        Rule("acs:oss:*:*:my-bucket", "*/ab"),
+    ],
 }
 
 
 @pytest.mark.parametrize("rules", LEAKS.values(), ids=LEAKS)
 def test_a_user_cannot_be_named_like_a_folder(rules: list[Rule]) -> None:
-    with pytest.raises(ConfigError, match="may be the name of another folder"):
-        load_rules(rules)
-    with pytest.raises(ConfigError, match="may be the name of another folder"):
-        load_rules(rules[::-1])
+    for order in (rules, rules[::-1]):
+        with pytest.raises(ConfigError, match="may be the name of another folder"):
+            load_rules(order)
+
+
+def test_each_way_to_be_named_like_a_folder_would_be_a_leak(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """So that the judge of the property above is known to see them."""
+    monkeypatch.setattr(sts_config, "compare", lambda *_: sts_config.Verdict.APART)
+
+    unseen = [
+        name
+        for name, rules in LEAKS.items()
+        if leak(rules, load_rules(rules), [*NAMES, STRANGER]) == ""
+    ]
+
+    assert unseen == []
+
+
+def test_the_table_of_places_is_true() -> None:
+    """Each row of it is a case; the places are those of two policies."""
+    rows = [
+        [cell.strip() for cell in line.strip().strip("|").split("|")]
+        for line in (sts_config.compare.__doc__ or "").splitlines()
+        if line.strip().startswith("| b-1")
+    ]
+
+    def rule(cell: str) -> Rule:
+        bucket, _, path = cell.removeprefix("a list of ").partition("/")
+        if cell.startswith("a list of "):
+            return Rule(f"acs:oss:*:*:{bucket}", path)
+        return Rule(f"acs:oss:*:*:{bucket}/{path}", None)
+
+    def place(cell: str) -> sts_config.Place:
+        document = {"Version": "1", "Statement": [rule(cell).statement()]}
+        text = json.dumps(document).replace("$USER_ID", sts_config.USER_MARK)
+        return list(sts_config.places_of(text))[-1]
+
+    assert len(rows) > 15
+    for one, other, verdict, _ in rows:
+        expected = sts_config.Verdict[verdict]
+        assert sts_config.compare(place(one), place(other)) is expected, (one, other)
+        assert sts_config.compare(place(other), place(one)) is expected, (one, other)
 
 
 @pytest.mark.parametrize(
@@ -521,12 +593,30 @@ def test_a_user_cannot_be_named_like_a_folder(rules: list[Rule]) -> None:
         pytest.param(["users/$USER_ID/*", "avatars/$USER_ID/*"], id="two folders"),
         pytest.param(["users/$USER_ID/*", "users/$USER_ID/in/*"], id="one in another"),
         pytest.param(["u/$USER_ID/*", "u-old/$USER_ID/*"], id="a common beginning"),
+        pytest.param(
+            ["users/$USER_ID/*", "users/*/in/*"], id="a folder in each folder"
+        ),
+        pytest.param(["users/$USER_ID/*", "users/*lice"], id="an end of names"),
+        pytest.param(["users/$USER_ID/*", ("us", "StringEquals")], id="all begin so"),
+        pytest.param(["users/$USER_ID/*", ("users/*", "StringLike")], id="all names"),
+        pytest.param(["users/$USER_ID/*", ("users/??", "StringLike")], id="all, too"),
+        pytest.param(["users/$USER_ID/*", ("users/*a", "StringEquals")], id="no name"),
+        pytest.param(["users/$USER_ID/*", ("shared/", "StringEquals")], id="a list"),
+        pytest.param(
+            [("users/$USER_ID/", "StringEquals"), ("users/$USER_ID/*", "StringLike")],
+            id="two lists of one folder",
+        ),
     ],
 )
 def test_places_that_are_apart_or_alike_for_all_are_accepted(
-    resources: list[str],
+    resources: list[str | tuple[str, str]],
 ) -> None:
-    rules = [Rule(f"acs:oss:*:*:{BUCKET}/{path}", None) for path in resources]
+    rules = [
+        Rule(f"acs:oss:*:*:{BUCKET}/{path}", None)
+        if isinstance(path, str)
+        else Rule(f"acs:oss:*:*:{BUCKET}", *path)
+        for path in resources
+    ]
 
     config = load_rules(rules)
 
@@ -537,16 +627,21 @@ def test_folders_of_two_buckets_are_apart() -> None:
     rules = [
         Rule("acs:oss:*:*:bucket-a/$USER_ID/*", None),
         Rule("acs:oss:*:*:bucket-b/a/$USER_ID/*", None),
+        Rule("acs:oss:*:*:bucket-b", "x/*"),
+        Rule("acs:oss:*:*:bucket-c/b/*", None),
     ]
 
     assert leak(rules, load_rules(rules), [*NAMES, STRANGER]) == ""
 
 
 def test_many_grants_are_compared_in_time() -> None:
-    begin = time.monotonic()
-    load_rules([Rule(f"acs:oss:*:*:{BUCKET}/{n}/$USER_ID/*", None) for n in range(100)])
+    rules = [Rule(f"acs:oss:*:*:{BUCKET}/{n}/$USER_ID/*", None) for n in range(50)]
+    rules += [Rule(f"acs:oss:*:*:{BUCKET}/*/*/{n}.jpg", None) for n in range(50)]
+    begin = time.process_time()
 
-    assert time.monotonic() - begin < 2
+    load_rules(rules)
+
+    assert time.process_time() - begin < 5
 
 
 # --- Templates and prefixes that are refused ------------------------------------
@@ -720,6 +815,15 @@ def test_nobody_is_a_user_without_authentication() -> None:
     assert template == [f"p: uses $USER_ID, {why}"]
 
 
+def statements(*templates: bytes) -> bytes:
+    """Return a template with the statements of several."""
+    found = [s for one in templates for s in json.loads(one)["Statement"]]
+    return json.dumps({"Version": "1", "Statement": found}).encode()
+
+
+OWN = policy(OBJECTS + "users/$USER_ID/*")
+
+
 def test_users_who_share_everything_are_a_warning() -> None:
     shared = load(policy(OBJECTS + "photos/*"))
     unbound = load(PolicyFile="")
@@ -737,6 +841,42 @@ def test_users_who_share_everything_are_a_warning() -> None:
         unbound.grants["/"].call_for(user).role_session_name for user in ("al", "bo")
     }
     assert names == {"al", "bo"}
+
+
+@pytest.mark.parametrize(
+    "operator",
+    [
+        name
+        for name in ram.OPERATORS
+        if name not in ("StringLike", "StringEquals")
+        and not name.startswith(("Numeric", "Date", "Bool", "Ip"))
+        and name != "NotIpAddress"
+    ],
+)
+@pytest.mark.parametrize("prefix", ["users/$USER_ID/*", "private/*"])
+def test_a_list_of_all_but_some_is_refused_where_users_log_in(
+    operator: str, prefix: str
+) -> None:
+    allow, deny = (
+        json.loads(policy("acs:oss:*:*:$BUCKET_NAME", LIST, Effect=effect))
+        for effect in ("Allow", "Deny")
+    )
+    for document in (allow, deny):
+        (one,) = document["Statement"]
+        one["Condition"] = {
+            "StringLike": {"oss:Delimiter": "/"},
+            operator: {"oss:Prefix": prefix},
+        }
+
+    assert problems(statements(OWN, json.dumps(allow).encode())) == [
+        f"p: Statement 2: {operator} of oss:Prefix allows users to list the folders of "
+        "others; allow what they may list with StringLike or StringEquals, and deny "
+        "the rest with Effect Deny"
+    ]
+    assert problems(statements(OWN, json.dumps(deny).encode())) == []
+    if "$" not in prefix:
+        allowed = json.dumps(allow).encode()
+        assert problems(allowed, logs_in=False, ObjectPrefix=None) == []
 
 
 @pytest.mark.parametrize(
