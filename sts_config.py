@@ -25,7 +25,7 @@ import ssl
 import string
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -798,6 +798,11 @@ class SharedPlace:
     is_start_certain: bool  # else each of these positions is for some account
     beginning: str  # of all names that it has
 
+    @property
+    def has_a_whole_bucket(self) -> bool:
+        """Whether all objects of some bucket are in it."""
+        return any(start & self.names.tail for start in self.starts_in("*"))
+
     def compare(self, user: UserFolder) -> Verdict:
         """Return what of the users' folders is in this place.
 
@@ -1379,7 +1384,8 @@ def load_grants(
         if len(section.names()) > MAX_GRANTS:
             settings.note("Grants", f"has more than {MAX_GRANTS} paths")
             return grants[:1]
-    check_isolation(settings, grants)
+    if has_login:
+        warnings += check_isolation(settings, grants)
     return grants
 
 
@@ -1408,24 +1414,20 @@ def load_grant(
         "of seconds ",
     )
     policy, policy_file = session_policy(path, settings, has_login, warnings, read)
-    if has_login and USER_MARK not in (policy or ""):
-        warnings.append(
-            f"{settings.where}: Authentication without $USER_ID in ObjectPrefix or "
-            f"{policy_file or 'a policy'}; each user may do what the others may"
-        )
     call = replace(base, duration_seconds=duration_seconds, policy=policy)
     has_credentials_uri = settings.flag("CredentialsUri", False)
     return Grant(name, call, token_reuse_seconds, policy_file, has_credentials_uri)
 
 
-def check_isolation(settings: Settings, grants: Iterable[Grant]) -> None:
-    """Note it if a user may get what is another's."""
+def check_isolation(settings: Settings, grants: Iterable[Grant]) -> list[str]:
+    """Note it if a user may get what is another's.  Return which grants all share."""
+    places = {grant.call.policy: list(places_of(grant.call.policy)) for grant in grants}
     paths = {grant.call.policy: grant.path for grant in grants}
-    path_of = {
-        place: path for policy, path in paths.items() for place in places_of(policy)
-    }
+    path_of = {place: paths[policy] for policy in places for place in places[policy]}
+    alike = set()
     for one, other in pairs_of(path_of):
-        if compare(one, other) is Verdict.UNEQUAL:
+        verdict = compare(one, other)
+        if verdict is Verdict.UNEQUAL:
             both = [f"{place.text} (path {path_of[place]})" for place in (one, other)]
             names = unmarked(" and ".join(both))
             settings.note(
@@ -1434,7 +1436,35 @@ def check_isolation(settings: Settings, grants: Iterable[Grant]) -> None:
                 "user; put $USER_ID into a folder that has only users, as in "
                 "users/$USER_ID/",
             )
-            return
+            return []
+        if verdict is Verdict.ALIKE:
+            alike |= {one, other}
+    return [
+        f"{settings.where}: {where}{warning}"
+        for grant in grants
+        for where in [f"Grants: {grant.path}: " if settings.has("Grants") else ""]
+        for warning in sharing_warnings(grant, places[grant.call.policy], alike)
+    ]
+
+
+def sharing_warnings(
+    grant: Grant, places: Collection[Place], alike: Collection[Place]
+) -> Iterator[str]:
+    """Yield which *places* of a grant all users share, and their folders with them."""
+    shared = [place for place in places if isinstance(place, SharedPlace)]
+    if len(shared) == len(places):
+        yield (
+            "Authentication without $USER_ID in ObjectPrefix or "
+            f"{grant.policy_file or 'a policy'}; each user may do what the others may"
+        )
+        return
+    for place in shared:
+        if place in alike or place.has_a_whole_bucket:
+            yield (
+                f"Authentication, but {grant.policy_file} allows each user "
+                f"{place.text}; there each may do what the others may, unless a Deny "
+                "forbids it"
+            )
 
 
 def http_settings(settings: Settings) -> HttpSettings:

@@ -815,32 +815,141 @@ def test_nobody_is_a_user_without_authentication() -> None:
     assert template == [f"p: uses $USER_ID, {why}"]
 
 
+SHARED = (
+    "c: Authentication without $USER_ID in ObjectPrefix or {}; each user may do what "
+    "the others may"
+)
+OPEN = (
+    "c: Authentication, but p allows each user {}; there each may do what the others "
+    "may, unless a Deny forbids it"
+)
+
+
 def statements(*templates: bytes) -> bytes:
     """Return a template with the statements of several."""
     found = [s for one in templates for s in json.loads(one)["Statement"]]
     return json.dumps({"Version": "1", "Statement": found}).encode()
 
 
+def warnings(template: bytes, **changes: Any) -> list[str]:
+    """Return what the log says of a template for users, with no ObjectPrefix."""
+    return list(load(template, ObjectPrefix=None, **changes).warnings)
+
+
 OWN = policy(OBJECTS + "users/$USER_ID/*")
 
 
 def test_users_who_share_everything_are_a_warning() -> None:
-    shared = load(policy(OBJECTS + "photos/*"))
-    unbound = load(PolicyFile="")
+    assert warnings(policy(OBJECTS + "photos/*")) == [SHARED.format("p")]
+    unbound = load(PolicyFile="", BucketName=None, ObjectPrefix=None)
 
-    assert shared.warnings == (
-        "c: Authentication without $USER_ID in ObjectPrefix or p; each user may do "
-        "what the others may",
-    )
     assert unbound.warnings == (
         "c: PolicyFile is empty; a token may do everything that the role may do",
-        "c: Authentication without $USER_ID in ObjectPrefix or a policy; each user may "
-        "do what the others may",
+        SHARED.format("a policy"),
     )
     names = {
         unbound.grants["/"].call_for(user).role_session_name for user in ("al", "bo")
     }
     assert names == {"al", "bo"}
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(
+            statements(
+                policy(OBJECTS + "photos/*"),
+                policy(OBJECTS + "photos/$USER_ID/x", Effect="Deny"),
+            ),
+            id="a Deny",
+        ),
+        pytest.param(
+            policy(
+                OBJECTS + "photos/*",
+                Condition={"StringLike": {"acs:UserAgent": "app/$USER_ID/*"}},
+            ),
+            id="a condition of another key",
+        ),
+        pytest.param(
+            statements(
+                policy(OBJECTS + "photos/*"),
+                policy("acs:kms:*:*:key/$USER_ID/x", "kms:Decrypt"),
+            ),
+            id="another service",
+        ),
+        pytest.param(
+            policy(
+                ["acs:oss:*:*:$BUCKET_NAME", OBJECTS + "photos/*"],
+                Condition={"StringLike": {"oss:Prefix": "u/$USER_ID/*"}},
+            ),
+            id="the prefix of lists that are not allowed",
+        ),
+    ],
+)
+def test_a_user_id_that_limits_nothing_is_no_folder_of_a_user(template: bytes) -> None:
+    assert warnings(template) == [SHARED.format("p")]
+
+
+@pytest.mark.parametrize(
+    ("template", "place"),
+    [
+        (policy(OBJECTS + "*"), "'my-bucket/*'"),
+        (policy(OBJECTS + "users/*"), "'my-bucket/users/*'"),
+        (policy(OBJECTS + "*.jpg"), "'my-bucket/*.jpg'"),
+        (policy(OBJECTS + "users/*/in/*"), "'my-bucket/users/*/in/*'"),
+        (policy("acs:oss:*:*:other-bucket/*"), "'other-bucket/*'"),
+        (policy("acs:oss:*:*:$BUCKET_NAME", LIST), "a list of 'my-bucket/*'"),
+        (
+            policy("acs:oss:*:*:$BUCKET_NAME", "oss:*Versions"),
+            "a list of 'my-bucket/*'",
+        ),
+        (lists("users/*"), "a list of 'my-bucket/users/*'"),
+        (lists("use", "StringEquals"), "a list of 'my-bucket/use'"),
+        (lists(["users/$USER_ID/*", ""]), "a list of 'my-bucket/'"),
+    ],
+)
+def test_a_statement_that_opens_the_folders_of_users_is_a_warning(
+    template: bytes, place: str
+) -> None:
+    for both in (statements(OWN, template), statements(template, OWN)):
+        assert warnings(both) == [OPEN.format(place)]
+
+
+@pytest.mark.parametrize(
+    "template",
+    [
+        pytest.param(policy(OBJECTS + "shared/*"), id="beside the folders"),
+        pytest.param(lists("shared/*"), id="a list beside the folders"),
+        pytest.param(lists("users/$USER_ID/*"), id="a list of one's own"),
+        pytest.param(
+            policy("acs:oss:*:*:$BUCKET_NAME", "oss:GetBucketInfo"), id="no list"
+        ),
+        pytest.param(policy("*", "kms:Decrypt"), id="another service"),
+        pytest.param(policy(OBJECTS + "*", Effect="Deny"), id="a Deny"),
+    ],
+)
+def test_what_leaves_the_folders_of_users_to_them_is_no_warning(
+    template: bytes,
+) -> None:
+    assert [w for w in warnings(statements(OWN, template)) if "Auth" in w] == []
+
+
+def test_each_grant_that_opens_the_folders_of_users_is_a_warning() -> None:
+    files = {
+        "own": OWN,
+        "p": statements(
+            policy(OBJECTS + "mine/$USER_ID/*"), policy(OBJECTS + "users/*")
+        ),
+        "all": policy(OBJECTS + "*"),
+    }
+    grants = {f"/{name}": {"PolicyFile": name} for name in files}
+
+    config = load(files, PolicyFile=None, ObjectPrefix=None, Grants=grants)
+
+    assert list(config.warnings) == [
+        OPEN.format("'my-bucket/users/*'").replace("c:", "c: Grants: /p:"),
+        SHARED.format("all").replace("c:", "c: Grants: /all:"),
+    ]
 
 
 @pytest.mark.parametrize(
