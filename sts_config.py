@@ -227,6 +227,7 @@ SETTING_OF = {  # what an empty placeholder lacks
     "OBJECT_PREFIX": "ObjectPrefix is empty",
     "USER_ID": "there is no Authentication, which would say who the user is",
 }
+PLACEHOLDER_OF = {"BucketName": "BUCKET_NAME", "ObjectPrefix": "OBJECT_PREFIX"}
 # What is left in a text, after ours are filled in, of a placeholder of another tool, or
 # of one of ours without its $.  Percent-encoded bytes, such as %E7%85%A7, are not one.
 LEFT_OVER = re.compile(
@@ -564,6 +565,11 @@ class PolicyTemplate:
         self._where = where
         self._document = parse_object(where, content)
         self._refuse(policy_problems(self._document))
+        self.placeholders = frozenset(
+            name
+            for _, text in strings_of(self._document)
+            for name in PLACEHOLDER.findall(text)
+        )
 
     def _refuse(self, problems: Iterable[str]) -> None:
         """Raise ConfigError if there are any."""
@@ -1061,6 +1067,7 @@ class Settings:
         self._values = values
         self._common = common
         self._read: set[str] = set()
+        self._used: set[str] = set()  # of those that may have no effect
         self._sections: list[Settings] = []
         self._is_section = False
 
@@ -1103,6 +1110,18 @@ class Settings:
     def expect(self, *keys: str) -> None:
         """Take *keys* for settings, whether they are read or not."""
         self._read.update(keys)
+
+    def use(self, key: str) -> None:
+        """Remember that the value at *key* has an effect."""
+        self._owner(key)._used.add(key)
+
+    def idle(self, keys: Iterable[str]) -> Iterator[tuple[str, str, Any]]:
+        """Yield each of *keys* that is set to no effect: its place, name and value."""
+        for key in keys:
+            if self._values.get(key, "") != "" and key not in self._used:
+                yield self.where, key, self._values[key]
+        for section in self._sections:
+            yield from section.idle(keys)
 
     def names(self) -> list[str]:
         """Return the keys that are set."""
@@ -1384,6 +1403,7 @@ def load_grants(
         if len(section.names()) > MAX_GRANTS:
             settings.note("Grants", f"has more than {MAX_GRANTS} paths")
             return grants[:1]
+    warnings += idle_warnings(settings)
     if has_login:
         warnings += check_isolation(settings, grants)
     return grants
@@ -1399,6 +1419,8 @@ def load_grant(
     read: Callable[[Path], bytes],
 ) -> Grant:
     """Return what the path *name* hands out."""
+    for key in ("PolicyFile", "TokenExpireTime", "TokenReuseTime"):
+        settings.use(key)
     duration_seconds = settings.number(
         "TokenExpireTime",
         MIN_DURATION_SECONDS,
@@ -1417,6 +1439,18 @@ def load_grant(
     call = replace(base, duration_seconds=duration_seconds, policy=policy)
     has_credentials_uri = settings.flag("CredentialsUri", False)
     return Grant(name, call, token_reuse_seconds, policy_file, has_credentials_uri)
+
+
+def idle_warnings(settings: Settings) -> Iterator[str]:
+    """Yield which settings of grants are set and have no effect."""
+    for where, key, value in settings.idle(GRANT_KEYS):
+        if key in PLACEHOLDER_OF:
+            yield (
+                f"{where}: {key} is {value!r:.100}, but has no effect: no session "
+                f"policy takes ${PLACEHOLDER_OF[key]} from it, so it limits no token"
+            )
+        else:
+            yield f"{where}: {key} has no effect: each grant has its own"
 
 
 def check_isolation(settings: Settings, grants: Iterable[Grant]) -> list[str]:
@@ -1553,6 +1587,9 @@ def session_policy(
     try:
         policy_path = path.parent / policy_file
         template = PolicyTemplate(str(policy_path), read(policy_path))
+        for key, placeholder in PLACEHOLDER_OF.items():
+            if placeholder in template.placeholders:
+                settings.use(key)
         policy = template.render(values)
         warnings += template.warnings()
         return policy, policy_file

@@ -450,6 +450,7 @@ def users(tmp_path: Path, sts: StsStandIn) -> Path:
         StsEndpoint=sts.url,
         TokenReuseTime=None,
         PolicyFile=None,
+        ObjectPrefix=None,
         Authentication={
             "Issuer": ISSUER,
             "Audience": AUDIENCE,

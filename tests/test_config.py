@@ -347,6 +347,107 @@ def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
     assert "a token may do everything" in str(config.warnings)
 
 
+BUCKET_ONLY = "acs:oss:*:*:$BUCKET_NAME/*"
+NO_EFFECT = (
+    "{} is {!r}, but has no effect: no session policy takes ${} from it, so it limits "
+    "no token"
+)
+NO_PREFIX = NO_EFFECT.format("ObjectPrefix", "photos/", "OBJECT_PREFIX")
+NO_BUCKET = NO_EFFECT.format("BucketName", "my-bucket", "BUCKET_NAME")
+
+
+def warnings(folder: Path, **changes: Any) -> list[str]:
+    """Return the warnings about a config.json in *folder*, without its path."""
+    found = load(folder, **changes).warnings
+    return [warning.partition("config.json: ")[2] for warning in found]
+
+
+@pytest.mark.parametrize(
+    ("resource", "changes", "expected"),
+    [
+        pytest.param(BUCKET_ONLY, {}, [NO_PREFIX], id="a template without prefix"),
+        pytest.param(
+            "acs:oss:*:*:my-bucket/photos/*",
+            {},
+            [NO_BUCKET, NO_PREFIX],
+            id="a template that was filled in by hand",
+        ),
+        pytest.param(BUCKET_ONLY, {"ObjectPrefix": None}, [], id="no prefix"),
+        pytest.param(BUCKET_ONLY, {"ObjectPrefix": ""}, [], id="an empty prefix"),
+        pytest.param(BUCKET_ONLY + "$OBJECT_PREFIX*", {}, [], id="both are used"),
+    ],
+)
+def test_a_setting_that_no_placeholder_uses_is_a_warning(
+    tmp_path: Path, resource: str, changes: Any, expected: Any
+) -> None:
+    (tmp_path / "policy.txt").write_text(policy(resource=resource))
+
+    assert warnings(tmp_path, PolicyFile="policy.txt", **changes) == expected
+
+
+def test_settings_that_no_policy_uses_are_a_warning(tmp_path: Path) -> None:
+    assert warnings(tmp_path, PolicyFile="") == [
+        "PolicyFile is empty; a token may do everything that the role may do",
+        NO_BUCKET,
+        NO_PREFIX,
+    ]
+
+
+@pytest.mark.parametrize(
+    ("grants", "expected"),
+    [
+        pytest.param(
+            {"/a": {}, "/b": {"PolicyFile": "bucket.txt"}}, [], id="one uses it"
+        ),
+        pytest.param(
+            {"/a": {"PolicyFile": "bucket.txt"}, "/b": {"ObjectPrefix": "b/"}},
+            [NO_PREFIX],
+            id="none uses it",
+        ),
+        pytest.param(
+            {"/a": {}, "/b": {"PolicyFile": "bucket.txt", "ObjectPrefix": "b/"}},
+            ["Grants: /b: " + NO_EFFECT.format("ObjectPrefix", "b/", "OBJECT_PREFIX")],
+            id="one has its own and does not use it",
+        ),
+        pytest.param(
+            {
+                "/a": {"ObjectPrefix": "a/"},
+                "/b": {"PolicyFile": "bucket.txt", "ObjectPrefix": ""},
+            },
+            [NO_PREFIX],
+            id="each has its own prefix",
+        ),
+        pytest.param(
+            {
+                "/a": {
+                    "PolicyFile": "both.txt",
+                    "BucketName": "bucket-a",
+                    "ObjectPrefix": "a/",
+                    "TokenExpireTime": 1200,
+                    "TokenReuseTime": 60,
+                }
+            },
+            [
+                "PolicyFile has no effect: each grant has its own",
+                NO_BUCKET,
+                NO_PREFIX,
+                "TokenExpireTime has no effect: each grant has its own",
+                "TokenReuseTime has no effect: each grant has its own",
+            ],
+            id="each has all of its own",
+        ),
+    ],
+)
+def test_a_setting_that_no_grant_uses_is_a_warning(
+    tmp_path: Path, grants: Any, expected: list[str]
+) -> None:
+    (tmp_path / "bucket.txt").write_text(policy(resource=BUCKET_ONLY))
+    both = policy(resource="acs:oss:*:*:$BUCKET_NAME/$OBJECT_PREFIX*")
+    (tmp_path / "both.txt").write_text(both)
+
+    assert warnings(tmp_path, PolicyFile="both.txt", Grants=grants) == expected
+
+
 @pytest.mark.parametrize(
     "prefix",
     [
