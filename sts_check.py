@@ -36,7 +36,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sts_config import AssumeRoleCall
+from sts_config import ACCESS_KEY_ID, AssumeRoleCall
 from sts_tokens import CallerIdentity, Credentials, StsClient, StsError
 
 T = TypeVar("T")
@@ -255,8 +255,10 @@ def template(error: StsError) -> str:
 
 def key_of(call: AssumeRoleCall) -> str:
     """Return how to speak of the key that *call* is signed with."""
-    if call.access_key_id:
+    if ACCESS_KEY_ID.fullmatch(call.access_key_id):
         return f"AccessKeyID {call.access_key_id}"
+    if call.access_key_id:
+        return "the AccessKeyID that is set"
     return "the key that the default credential chain found"
 
 

@@ -85,6 +85,9 @@ GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a UR
 MAX_GRANTS = 100
 RESERVED_PATHS = ("/credentials", "/healthz", "/readyz", "/favicon.ico")
 
+# What RAM and STS give out; an AccessKeySecret has 30 other letters and digits.
+ACCESS_KEY_ID = re.compile(r"(LTAI|STS\.)[A-Za-z0-9]{1,124}")
+
 # As browsers send them: in lower case, and without a default port
 ORIGIN = re.compile(
     r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://"
@@ -966,7 +969,7 @@ class AssumeRoleCall:
 
     protocol: str  # of the STS endpoint: "http" or "https"
     endpoint: str  # host or host:port
-    access_key_id: str
+    access_key_id: str = field(repr=False)  # which an operator may swap with this:
     access_key_secret: str = field(repr=False)
     role_arn: str
     role_session_name: str
@@ -1229,8 +1232,13 @@ def load_config(
         settings.note("AccessKeyID", "and AccessKeyId differ; leave one of them out")
     access_key_id = access_key_id or other_spelling
     del settings.shown["AccessKeyId"]
-    settings.shown["AccessKeyID"] = access_key_id or "not set"
+    settings.shown["AccessKeyID"] = shown_key_id(access_key_id) or "not set"
     access_key_secret = settings.secret("AccessKeySecret")
+    if ACCESS_KEY_ID.fullmatch(access_key_secret):
+        settings.note(
+            "AccessKeyID",
+            "and AccessKeySecret look swapped: the latter begins as an ID does",
+        )
     if bool(access_key_id) != bool(access_key_secret):
         empty = "AccessKeySecret" if access_key_id else "AccessKeyID"
         settings.note(
@@ -1287,6 +1295,13 @@ def load_config(
         warnings=tuple(dict.fromkeys(warnings)),
         shown=settings.all_shown(),
     )
+
+
+def shown_key_id(access_key_id: str) -> str:
+    """Return an AccessKey ID, or "set" if it may be a secret in the wrong place."""
+    if ACCESS_KEY_ID.fullmatch(access_key_id):
+        return access_key_id
+    return "set" if access_key_id else ""
 
 
 def load_login(
@@ -1552,7 +1567,7 @@ def sts_endpoint(settings: Settings, warnings: list[str]) -> tuple[str, str]:
         settings.note("StsEndpoint", f"is {value!r}; it must be {form}")
         return "", ""
     protocol, host, port = match[1] or "https", match[2], match[3]
-    if protocol == "http" and not re.match(r"localhost$|127\.|\[::1\]", host):
+    if protocol == "http" and not sts_login.is_loopback(host):
         warnings.append(
             f"{settings.where}: StsEndpoint is plain HTTP; anyone on the way to it "
             "can read the tokens"

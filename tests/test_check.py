@@ -808,6 +808,14 @@ def test_each_error_of_the_stand_in_has_a_hint() -> None:
         assert hint(sts_error(code), EXAMPLE), code
 
 
+def test_hint_shows_no_secret_in_the_place_of_an_id() -> None:
+    call = replace(EXAMPLE, access_key_id=ACCESS_KEY_SECRET)
+
+    for code in ("InvalidAccessKeyId.NotFound", "SignatureDoesNotMatch"):
+        assert ACCESS_KEY_SECRET not in hint(sts_error(code), call)
+        assert "the AccessKeyID that is set" in hint(sts_error(code), call)
+
+
 @pytest.mark.parametrize(
     ("reason", "phrase"),
     [

@@ -10,7 +10,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import ACCESS_KEY_SECRET, ROLE_ARN, call_of, settings, write_config
+from support import (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_SECRET,
+    ROLE_ARN,
+    call_of,
+    settings,
+    write_config,
+)
 
 import sts_config
 import sts_server
@@ -255,6 +262,36 @@ def test_a_wrong_secret_is_not_shown(tmp_path: Path, secret: Any) -> None:
 
 def test_a_secret_is_in_no_repr(tmp_path: Path) -> None:
     assert ACCESS_KEY_SECRET not in repr(load(tmp_path))
+    assert ACCESS_KEY_SECRET not in repr(load(tmp_path, AccessKeyID=ACCESS_KEY_SECRET))
+
+
+@pytest.mark.parametrize("name", ["AccessKeyID", "AccessKeyId"])
+def test_a_swapped_key_pair_is_refused_and_not_shown(tmp_path: Path, name: str) -> None:
+    swapped = {name: ACCESS_KEY_SECRET, "AccessKeySecret": ACCESS_KEY_ID}
+    found = problems(tmp_path, **{"AccessKeyID": None} | swapped)
+
+    (line,) = found
+    assert "AccessKeyID and AccessKeySecret look swapped" in line
+    assert ACCESS_KEY_SECRET not in line
+
+
+@pytest.mark.parametrize(
+    ("access_key_id", "shown"),
+    [
+        (ACCESS_KEY_ID, ACCESS_KEY_ID),
+        ("STS.abc", "STS.abc"),
+        (ACCESS_KEY_SECRET, "set"),
+        ("ltai5tAbc", "set"),
+        ("LTAI", "set"),
+        ("LTAI5t+/", "set"),
+    ],
+)
+def test_an_access_key_id_is_shown_only_if_it_looks_like_one(
+    tmp_path: Path, access_key_id: str, shown: str
+) -> None:
+    config = load(tmp_path, AccessKeyID=access_key_id)
+
+    assert config.shown["AccessKeyID"] == shown
 
 
 def test_both_spellings_of_the_access_key_id_are_read(tmp_path: Path) -> None:
@@ -492,8 +529,19 @@ def test_sts_endpoint_may_be_a_host_or_a_url(
     assert config.warnings == ()
 
 
-def test_plain_http_to_another_machine_is_a_warning(tmp_path: Path) -> None:
-    (warning,) = load(tmp_path, StsEndpoint="http://sts.aliyuncs.com").warnings
+@pytest.mark.parametrize(
+    "host",
+    [
+        "sts.aliyuncs.com",
+        "127.0.0.1.evil.example",
+        "localhost.evil.example",
+        "127.evil.example",
+        "[::2]",
+        "192.0.2.1:7090",
+    ],
+)
+def test_plain_http_to_another_machine_is_a_warning(tmp_path: Path, host: str) -> None:
+    (warning,) = load(tmp_path, StsEndpoint=f"http://{host}").warnings
 
     assert "StsEndpoint is plain HTTP" in warning
 
