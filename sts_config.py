@@ -30,6 +30,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
 from pathlib import Path
+from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
 import sts_login
@@ -46,6 +47,7 @@ from sts_login import (
 logger = logging.getLogger("sts_server")
 
 T = TypeVar("T")
+Read = Callable[[Path], bytes]  # returns the bytes of a file, or raises ConfigError
 
 # --- Constants ------------------------------------------------------------------
 
@@ -65,7 +67,7 @@ BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 OBJECT_PREFIX = re.compile(r"(?![/\\])[^*?\x00-\x1f\x7f-\x9f]*")
 
 MAX_CONFIG_BYTES = 1 << 20
-CONFIG_LOOK_SECONDS = 1.0  # how often, at most, the files are looked at for an edit
+LOOK_SECONDS = 1.0  # between two looks at the files
 
 # Logins.  The clocks of two machines may differ by the leeway.
 LEEWAY_SECONDS = 60
@@ -1214,7 +1216,7 @@ class Settings:
 
 def load_config(
     path: Path,
-    read: Callable[[Path], bytes],
+    read: Read,
     key_sets: dict[str, JwksKeys] | None = None,
 ) -> Config:
     """Return the configuration in the file *path*, with the files it names.
@@ -1308,7 +1310,7 @@ def load_login(
     path: Path,
     settings: Settings,
     warnings: list[str],
-    read: Callable[[Path], bytes],
+    read: Read,
     key_sets: dict[str, JwksKeys],
 ) -> LoginVerifier | None:
     """Return what checks the login tokens; None if nobody has to log in."""
@@ -1346,7 +1348,7 @@ def login_keys(
     path: Path,
     section: Settings,
     warnings: list[str],
-    read: Callable[[Path], bytes],
+    read: Read,
     key_sets: dict[str, JwksKeys],
 ) -> Keys | None:
     """Return the keys that login tokens are signed with, None if that is not known."""
@@ -1386,7 +1388,7 @@ def load_grants(
     base: AssumeRoleCall,
     has_login: bool,
     warnings: list[str],
-    read: Callable[[Path], bytes],
+    read: Read,
 ) -> list[Grant]:
     """Return what the paths hand out; without Grants, what any path does."""
     if not settings.has("Grants"):
@@ -1431,7 +1433,7 @@ def load_grant(
     base: AssumeRoleCall,
     has_login: bool,
     warnings: list[str],
-    read: Callable[[Path], bytes],
+    read: Read,
 ) -> Grant:
     """Return what the path *name* hands out."""
     for key in ("PolicyFile", "TokenExpireTime", "TokenReuseTime"):
@@ -1580,7 +1582,7 @@ def session_policy(
     settings: Settings,
     has_login: bool,
     warnings: list[str],
-    read: Callable[[Path], bytes],
+    read: Read,
 ) -> tuple[str | None, str]:
     """Return the rendered session policy and its file's name, or None and ""."""
     values = {  # of the placeholders
@@ -1661,62 +1663,75 @@ def read_file(path: Path) -> bytes:
 class LiveFiles(Generic[T]):
     """What *load* makes of some files: of the newest that were right.
 
-    The reference servers read their files for every request.  This reads them again at
-    most every CONFIG_LOOK_SECONDS, and compares contents: no way of writing a file, nor
-    a clock, can hide an edit.  A wrong edit is logged and changes nothing.
+    The reference servers read their files for every request.  Here a FileWatch looks at
+    them, and compares contents: no way of writing a file, nor a clock, can hide an
+    edit.  An edit is taken up when two looks in a row have found the same, since a file
+    that is overwritten in place is half the old and half the new one for a while.  A
+    wrong edit is logged and changes nothing.
 
-    *load* is given a function that returns the bytes of a file, and raises ConfigError,
-    as the constructor does if the first files are wrong.
+    *load* is given a function that reads files.  It raises ConfigError, as the
+    constructor does if the first files are wrong.
     """
 
     name = "files"
 
     def __init__(
-        self,
-        load: Callable[[Callable[[Path], bytes]], T],
-        clock: Callable[[], float] = time.monotonic,
+        self, load: Callable[[Read], T], clock: Callable[[], float] = time.monotonic
     ) -> None:
         self._load = load
         self._clock = clock
-        self._looking = threading.Lock()  # held by the one thread that reads the files
-        self._seen: dict[Path, bytes | None] = {}  # what the last load read
-        self._next_look = clock() + CONFIG_LOOK_SECONDS
+        self._seen: dict[Path, bytes | None] = {}  # what is on the disk, or was last
+        self._pending: dict[Path, bytes | None] = {}  # what the last look found anew
+        self.problems: tuple[str, ...] = ()  # of what is on the disk
         self.generation = 0
-        self._take_up()
+        self._content = load(partial(note_read, self._seen))
+        self._take_up(self._content)
 
     def current(self) -> T:
         """Return what to use now."""
-        if self._clock() >= self._next_look and self._looking.acquire(blocking=False):
-            try:
-                self._next_look = self._clock() + CONFIG_LOOK_SECONDS
-                self._look()
-            finally:
-                self._looking.release()
         return self._content
 
-    def _look(self) -> None:
-        """Take up an edit of the files, if there is one and it is right."""
-        if all(read_or_none(path) == seen for path, seen in self._seen.items()):
-            return
-        try:
-            self._take_up()
-        except ConfigError as error:
-            for problem in error.problems:
-                logger.error("%s", problem)
-            logger.error("the %s read before stays in force", self.name)
-        else:
-            logger.info("new %s: %s", self.name, self.description())
+    def look(self) -> bool:
+        """Take up an edit that the look before has found too, if it is right.
 
-    def _take_up(self) -> None:
-        self._seen = {}
-        self._content = self._load(self._read)
+        Return whether there is one for the next look to confirm.
+        """
+        if all(read_or_none(path) == seen for path, seen in self._seen.items()):
+            self._pending = {}
+            return False
+        seen: dict[Path, bytes | None] = {}
+        content = self._content
+        problems: tuple[str, ...] = ()
+        try:
+            content = self._load(partial(note_read, seen))
+        except ConfigError as error:
+            problems = error.problems
+        if seen != self._pending:
+            self._pending = seen
+            return True
+        self._seen, self._pending, self.problems = seen, {}, problems
+        if problems:
+            self.log_problems()
+        else:
+            self._take_up(content)
+            logger.info("new %s: %s", self.name, self.description())
+        return False
+
+    def log_problems(self) -> None:
+        """Log why what is on the disk is not in force, if it is not."""
+        for problem in self.problems:
+            logger.error("%s", problem)
+        if self.problems:
+            logger.error("the %s read before stays in force", self.name)
+
+    def _take_up(self, content: T) -> None:
+        before, self._content = self._content, content
         self.generation += 1
         self.loaded_at = self._clock()
+        self.taken_up(before, content)
 
-    def _read(self, path: Path) -> bytes:
-        self._seen[path] = None
-        content = self._seen[path] = read_file(path)
-        return content
+    def taken_up(self, before: T, now: T) -> None:
+        """Do what a new content calls for; the first one comes after itself."""
 
     def description(self) -> str:
         """Return what is in force, for the log."""
@@ -1725,6 +1740,56 @@ class LiveFiles(Generic[T]):
     def age_seconds(self) -> float:
         """Return for how long it has been in force."""
         return self._clock() - self.loaded_at
+
+
+class FileWatch:
+    """Looks at files every LOOK_SECONDS, and at once when it is asked to."""
+
+    def __init__(self, *files: LiveFiles[Any]) -> None:
+        self._files = files
+        self._asked: SimpleQueue[None] = SimpleQueue()
+
+    def start(self) -> None:
+        """Look in the background as long as the process runs."""
+        threading.Thread(target=self._run, name="file watch", daemon=True).start()
+
+    def ask(self) -> None:
+        """Have the files looked at now.  A signal handler may call it."""
+        self._asked.put(None)
+
+    def _run(self) -> None:
+        while True:
+            is_asked = True
+            try:
+                self._asked.get(timeout=LOOK_SECONDS)
+            except Empty:
+                is_asked = False
+            try:
+                self.look(is_asked)
+            except Exception:
+                logger.exception("failed to look at the files")
+
+    def look(self, is_asked: bool = False) -> None:
+        """Look at the files; if *is_asked*, log what was found, even if nothing was."""
+        generations = [one.generation for one in self._files]
+        has_news = [one.look() for one in self._files]
+        if not is_asked:
+            return
+        if any(has_news):
+            time.sleep(LOOK_SECONDS)
+            for one in self._files:
+                one.look()
+        for one in self._files:
+            one.log_problems()
+        if generations == [one.generation for one in self._files]:
+            logger.info("asked to look at the files; there is nothing new in them")
+
+
+def note_read(seen: dict[Path, bytes | None], path: Path) -> bytes:
+    """Return the bytes of *path*, and note them in *seen*.  Raises ConfigError."""
+    seen[path] = None
+    content = seen[path] = read_file(path)
+    return content
 
 
 def read_or_none(path: Path) -> bytes | None:
@@ -1743,18 +1808,23 @@ class LiveConfig(LiveFiles[Config]):
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._key_sets: dict[str, JwksKeys] = {}
+        self.on_new: Callable[[Config, Config], None] = lambda before, now: None
         super().__init__(self._load_config, clock)
 
-    def _load_config(self, read: Callable[[Path], bytes]) -> Config:
-        config = load_config(self._path, read, self._key_sets)
-        for warning in config.warnings:
+    def _load_config(self, read: Read) -> Config:
+        return load_config(self._path, read, self._key_sets)
+
+    def taken_up(self, before: Config, now: Config) -> None:
+        """Log the warnings, and tell those who keep what hangs on the configuration."""
+        for warning in now.warnings:
             logger.warning("%s", warning)
-        if self.generation and self._content.login and not config.login:
+        if before.login and not now.login:
             logger.warning(
-                "%s: Authentication is gone; now whoever reaches the port gets a token",
+                "%s: Authentication is gone; now anyone who can reach the port gets a "
+                "token",
                 self._path,
             )
-        return config
+        self.on_new(before, now)
 
     def description(self) -> str:
         """Return what is served now."""
@@ -1776,12 +1846,16 @@ class LiveTls(LiveFiles[ssl.SSLContext]):
         key: Path,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
+        self._key = key
         super().__init__(partial(load_tls, certificate, key), clock)
 
+    def taken_up(self, before: ssl.SSLContext, now: ssl.SSLContext) -> None:
+        """Log a warning about a key that others may read."""
+        if is_open_to_others(self._key):
+            logger.warning("%s", others_may_read(self._key))
 
-def load_tls(
-    certificate: Path, key: Path, read: Callable[[Path], bytes]
-) -> ssl.SSLContext:
+
+def load_tls(certificate: Path, key: Path, read: Read) -> ssl.SSLContext:
     """Return a context for a server with these PEM files.  Raises ConfigError."""
 
     def no_password() -> NoReturn:
@@ -1805,6 +1879,4 @@ def load_tls(
         raise ConfigError(f"{certificate}: {problem} ({key})") from None
     except OSError as error:  # it went away after it was read
         raise ConfigError(f"{certificate}: cannot be read: {error.strerror}") from None
-    if is_open_to_others(key):
-        logger.warning("%s", others_may_read(key))
     return context

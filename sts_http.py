@@ -1102,10 +1102,14 @@ class StrictHandler(BaseHTTPRequestHandler):
         fields: str = "",
         counted: str = "",
         content_type: str = JSON_TYPE,
+        is_logged: bool = True,
     ) -> None:
         """Log and send a reply with *body*."""
         fields += content_fields(content_type, body)
-        self.log_reply(status, outcome, session, detail, counted)
+        if is_logged:
+            self.log_reply(status, outcome, session, detail, counted)
+        else:
+            self.server.replies.add("Other")
         self.send_reply(status, fields, b"" if self.command == "HEAD" else body)
 
     def send_reply(self, status: HTTPStatus, fields: str, body: bytes = b"") -> None:

@@ -137,7 +137,9 @@ class MetricsHandler(StrictHandler):
         if self.path != "/metrics":
             raise RequestError("NotFound")
         body = generate_latest(self.server.registry)
-        self.send_body(HTTPStatus.OK, body, content_type=CONTENT_TYPE_LATEST)
+        self.send_body(
+            HTTPStatus.OK, body, content_type=CONTENT_TYPE_LATEST, is_logged=False
+        )
 
     do_POST = do_GET
     do_HEAD = do_GET

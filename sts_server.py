@@ -51,6 +51,7 @@ from sts_config import (
     AssumeRoleCall,
     Config,
     ConfigError,
+    FileWatch,
     Grant,
     LiveConfig,
     LiveTls,
@@ -89,6 +90,12 @@ logger = logging.getLogger("sts_server")
 # --- Constants ------------------------------------------------------------------
 
 DEFAULT_PORT = 7080  # the port of the reference servers
+FIRST_FREE_PORT = 1024  # for everybody on Unix
+FREE_PORTS = (
+    f"ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE "
+    f"(AmbientCapabilities= in a systemd unit), so take {DEFAULT_PORT} and let a proxy "
+    "forward to it"
+)
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
 URI_PATH = "/credentials"
 READY_SECONDS = 0.8  # for a trial of /readyz; Kubernetes waits for 1 s
@@ -193,7 +200,7 @@ class TokenRequestHandler(StrictHandler):
     def do_GET(self) -> None:
         """Send credentials in the form that the path asks for."""
         if self.path == "/healthz":
-            self.send_body(HTTPStatus.OK, encode({"Status": "OK"}))
+            self.send_probe()
         elif self.path == "/readyz":
             self.send_readiness()
         elif self.path == "/favicon.ico" or self.is_reserved_in_disguise():
@@ -206,10 +213,14 @@ class TokenRequestHandler(StrictHandler):
 
     def send_readiness(self) -> None:
         """Say whether requests for tokens should come here."""
-        if self.server.is_ready():
-            self.send_body(HTTPStatus.OK, encode({"Status": "OK"}))
-        else:
+        if not self.server.is_ready():
             raise RequestError("NotReady")
+        self.send_probe()
+
+    def send_probe(self) -> None:
+        """Say that all is well; not in the log, which would have little else."""
+        body = encode({"Status": "OK"})
+        self.send_body(HTTPStatus.OK, body, is_logged=False)
 
     def callback(self, config: Config) -> str:
         """Return the name of the function that the document goes to, mostly none.
@@ -374,10 +385,14 @@ def main(argv: list[str] | None = None) -> int:
             server.server_close()
         place = f"{options.bind or 'all addresses'} port {port}"
         reason = getattr(error, "strerror", None) or error
+        if isinstance(error, PermissionError) and port < FIRST_FREE_PORT:
+            reason = f"{reason}; {FREE_PORTS}"
         print(f"sts_server: cannot listen on {place}: {reason}", file=sys.stderr)
         return 1
     server.idle_seconds = options.keep_alive
-    return serve(server, welcome(server))
+    watch = FileWatch(config, *([tls] if tls else []))
+    watch.start()
+    return serve(server, welcome(server), watch)
 
 
 def live_tls(options: argparse.Namespace) -> LiveTls | None:
@@ -620,10 +635,11 @@ def addresses(bound: Any) -> list[str]:
     return found
 
 
-def serve(server: TokenServer, message: str) -> int:
+def serve(server: TokenServer, message: str, watch: FileWatch) -> int:
     """Print *message* and serve until SIGINT or SIGTERM; then finish and return 0.
 
-    A second signal ends the process at once.
+    A second of these ends the process at once.  SIGHUP, which a closed terminal sends
+    too, has the files looked at now.
     """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:
@@ -633,6 +649,8 @@ def serve(server: TokenServer, message: str) -> int:
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)
+    if hasattr(signal, "SIGHUP"):  # not on Windows
+        signal.signal(signal.SIGHUP, lambda _signal, _frame: watch.ask())
     with contextlib.suppress(OSError):  # a full disk
         print(message, flush=True)
     with contextlib.suppress(Stopped):

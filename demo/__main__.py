@@ -59,7 +59,9 @@ def main(argv: list[str] | None = None) -> int:
         except (DemoError, sts_config.ConfigError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
-        return sts_server.serve(server, message)
+        watch = sts_config.FileWatch(server.config)
+        watch.start()
+        return sts_server.serve(server, message, watch)
 
 
 def start(

@@ -14,7 +14,7 @@ from typing import Any
 
 import secret_scan
 
-from sts_config import AssumeRoleCall, Config, LiveConfig, LiveTls
+from sts_config import AssumeRoleCall, Config, LiveConfig, LiveFiles, LiveTls
 from sts_server import TokenServer
 from sts_tokens import StsClient, TokenCache
 
@@ -77,6 +77,7 @@ class RunningServer:
         self, config: LiveConfig, client: StsClient, tls: LiveTls | None = None
     ) -> None:
         tokens = TokenCache(client.assume_role)
+        self._files: list[LiveFiles[Any]] = [config, *([tls] if tls else [])]
         self.server = TokenServer("127.0.0.1", 0, config, tokens, tls)
         self.port: int = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
@@ -84,6 +85,10 @@ class RunningServer:
             target=self.server.serve_forever, kwargs={"poll_interval": 0.01}
         )
         self._thread.start()
+
+    def look(self) -> None:
+        """Have the server take up the edits of its files."""
+        look(*self._files)
 
     def ask(self, client: StsClient) -> None:
         """Have the server ask STS through another *client*."""
@@ -104,6 +109,13 @@ class RunningServer:
     ) -> Reply:
         """Send one request on a connection of its own."""
         return request(self.port, target, method, headers, body)
+
+
+def look(*files: LiveFiles[Any]) -> None:
+    """Have edits taken up: a look finds one, the next confirms it."""
+    for _ in range(2):
+        for one in files:
+            one.look()
 
 
 def request(

@@ -518,7 +518,7 @@ def test_keys_fetched_before_an_edit_are_kept(
     edited = json.loads((tmp_path / "config.json").read_text())
     edited["TokenExpireTime"] = 1000
     (tmp_path / "config.json").write_text(json.dumps(edited))
-    config._next_look = 0.0
+    server.look()
 
     assert server.request(headers=headers).status == 200
     assert config.generation == 2
@@ -538,7 +538,7 @@ def test_a_new_key_file_is_taken_up_and_the_old_key_is_no_longer_good(
     fresh = tmp_path / "fresh"
     fresh.write_bytes(new.file)
     os.replace(fresh, tmp_path / "HS256.key")
-    login.server.config._next_look = 0.0
+    login.look()
 
     assert login.request(headers=bearer(new.sign())).status == 200
     assert login.request(headers=old).status == 401
@@ -556,7 +556,7 @@ def test_a_broken_key_file_changes_nothing(
         (tmp_path / "HS256.key").unlink()
     else:
         (tmp_path / "HS256.key").write_bytes(content)
-    login.server.config._next_look = 0.0
+    login.look()
 
     assert login.request(headers=headers).status == 200
     assert login.request().status == 401
@@ -571,7 +571,7 @@ def test_who_takes_authentication_away_by_mistake_does_not_open_the_server(
         path = tmp_path / "config.json"
         values = json.loads(path.read_text()) | {"Authentication": section}
         path.write_text(json.dumps(values))
-        login.server.config._next_look = 0.0
+        login.look()
 
         assert login.request().status == 401
 

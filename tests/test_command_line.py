@@ -207,7 +207,9 @@ def test_a_port_without_permission_exits_1(config: Path) -> None:
 
     assert result.returncode == 1
     assert result.stderr == (
-        "sts_server: cannot listen on all addresses port 80: Permission denied\n"
+        "sts_server: cannot listen on all addresses port 80: Permission denied; ports "
+        "below 1024 need root or CAP_NET_BIND_SERVICE (AmbientCapabilities= in a "
+        "systemd unit), so take 7080 and let a proxy forward to it\n"
     )
 
 
@@ -303,6 +305,39 @@ def test_a_second_signal_ends_it_at_once(config: Path, sts: StsStandIn) -> None:
         assert process.wait(timeout=1) == 0
 
 
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Return what the log has up to the line that has *text* in it."""
+    assert process.stderr
+    found = ""
+    while text not in found:
+        line = process.stderr.readline()
+        assert line, f"the server ended after {found}"
+        found += line
+    return found
+
+
+@POSIX
+def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
+    config: Path, tmp_path: Path, sts: StsStandIn
+) -> None:
+    with running("--config", config) as (process, port):
+        process.send_signal(signal.SIGHUP)
+        read_until(process, "asked to look at the files; there is nothing new in them")
+
+        write_config(tmp_path, StsEndpoint=sts.url, RoleSessionName="edited")
+        process.send_signal(signal.SIGHUP)
+        read_until(process, "new configuration: tokens of 900 s")
+        ask(port)
+        assert sts.requests[-1].params["RoleSessionName"] == "edited"
+
+        config.write_text("{")
+        for _ in range(2):
+            process.send_signal(signal.SIGHUP)
+            log = read_until(process, "the configuration read before stays in force")
+            assert f"{config}: is not JSON" in log
+        assert ask(port) == 200
+
+
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
 def test_a_full_disk_under_the_log_stops_nothing(config: Path) -> None:
     with (
@@ -321,6 +356,7 @@ def test_an_edit_takes_effect_in_a_running_server(
         deadline = time.monotonic() + 10
         while sts.requests[-1].params["RoleSessionName"] != "edited":
             assert time.monotonic() < deadline
+            time.sleep(0.05)  # or the log would fill its pipe, which nobody reads
             ask(port)
 
 

@@ -15,11 +15,11 @@ from support import (
     ACCESS_KEY_SECRET,
     ROLE_ARN,
     call_of,
+    look,
     settings,
     write_config,
 )
 
-import sts_config
 import sts_server
 from sts_config import (
     Config,
@@ -550,16 +550,15 @@ def test_plain_http_to_another_machine_is_a_warning(tmp_path: Path, host: str) -
 
 
 class Edited:
-    """A config.json that is edited while LiveConfig watches it by a fake clock."""
+    """A config.json that is edited while a LiveConfig has it."""
 
     def __init__(self, folder: Path) -> None:
         self.path = write_config(folder)
-        self.now = 0.0
-        self.live = LiveConfig(self.path, clock=lambda: self.now)
+        self.live = LiveConfig(self.path)
 
-    def session(self, seconds: float = 1.0) -> str:
-        """Return the session name in force *seconds* later."""
-        self.now += seconds
+    def session(self) -> str:
+        """Return the session name in force once the files were looked at."""
+        look(self.live)
         return call_of(self.live.current()).role_session_name
 
 
@@ -582,27 +581,40 @@ def test_an_edit_that_keeps_size_and_time_takes_effect(
     write_config(tmp_path, BucketName="my-kucket")
     os.utime(edited.path, ns=(before.st_atime_ns, before.st_mtime_ns))
 
-    edited.now += 1
+    look(edited.live)
     policy = call_of(edited.live.current()).policy
     assert policy
     assert "my-kucket" in policy
 
 
-def test_files_are_looked_at_once_a_second(
-    tmp_path: Path, edited: Edited, monkeypatch: pytest.MonkeyPatch
+def test_an_edit_is_taken_up_when_two_looks_agree(
+    tmp_path: Path, edited: Edited, caplog: pytest.LogCaptureFixture
 ) -> None:
-    looks: list[Path] = []
+    """A file that is overwritten in place is a valid mixture for a while."""
+    old = edited.path.read_text("utf-8")
+    new = write_config(tmp_path, RoleSessionName="edited", BucketName="my-kucket")
+    written = new.read_text("utf-8")
+    mixed = old.replace("my-bucket", "my-kucket")
+    seen = []
 
-    def counted(path: Path) -> bytes:
-        looks.append(path)
-        return read_file(path)
+    for content in (old, mixed, written, written, old, written, old, old[:50], old):
+        edited.path.write_text(content, "utf-8")
+        edited.live.look()
+        seen.append(edited.live.current())
 
-    monkeypatch.setattr(sts_config, "read_file", counted)
+    names = [call_of(config).role_session_name for config in seen]
+    assert names == ["client_name"] * 3 + ["edited"] * 6
+    assert "my-kucket" not in str(call_of(seen[2]).policy)
+    assert not [record for record in caplog.records if record.levelname == "ERROR"]
 
-    for _ in range(12):
-        edited.session(0.25)
 
-    assert len(looks) == 3 * 2  # config.json and the template, each second
+def test_a_wrong_edit_is_no_error_before_two_looks_agree(edited: Edited) -> None:
+    edited.path.write_text("{", "utf-8")
+
+    assert edited.live.look()
+    assert not edited.live.problems
+    assert not edited.live.look()
+    assert edited.live.problems
 
 
 def test_an_atomic_replacement_takes_effect(tmp_path: Path, edited: Edited) -> None:
@@ -621,12 +633,11 @@ def test_a_symlink_swap_takes_effect(tmp_path: Path) -> None:
         write_config(tmp_path / version, RoleSessionName=version)
     (tmp_path / "..data").symlink_to("one")
     (tmp_path / "config.json").symlink_to("..data/config.json")
-    now = 0.0
-    live = LiveConfig(tmp_path / "config.json", clock=lambda: now)
+    live = LiveConfig(tmp_path / "config.json")
 
     (tmp_path / "swap").symlink_to("two")
     os.replace(tmp_path / "swap", tmp_path / "..data")
-    now += 1
+    look(live)
 
     assert call_of(live.current()).role_session_name == "two"
 
@@ -635,11 +646,10 @@ def test_an_edited_template_takes_effect(tmp_path: Path) -> None:
     template = tmp_path / "policy.txt"
     template.write_text(policy("Deny"))
     write_config(tmp_path, PolicyFile="policy.txt")
-    now = 0.0
-    live = LiveConfig(tmp_path / "config.json", clock=lambda: now)
+    live = LiveConfig(tmp_path / "config.json")
 
     template.write_text(policy("Allow"))
-    now += 1
+    look(live)
 
     assert call_of(live.current()).policy == policy("Allow")
 
@@ -649,15 +659,14 @@ def test_a_template_that_is_gone_and_back_is_read_again(tmp_path: Path) -> None:
     content = policy("Deny")
     template.write_text(content)
     path = write_config(tmp_path, PolicyFile="policy.txt")
-    now = 0.0
-    live = LiveConfig(path, clock=lambda: now)
+    live = LiveConfig(path)
 
     template.unlink()
     write_config(tmp_path, PolicyFile="policy.txt", RoleSessionName="edited")
-    now += 1
+    look(live)
     assert call_of(live.current()).role_session_name == "client_name"
     template.write_text(content)
-    now += 1
+    look(live)
 
     assert call_of(live.current()).role_session_name == "edited"
 

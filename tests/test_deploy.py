@@ -32,6 +32,7 @@ from support import (
     ROLE_ARN,
     request,
     settings,
+    wait_until,
     write_config,
 )
 
@@ -291,8 +292,10 @@ def test_the_pod_takes_up_a_new_secret(tmp_path: Path, sts: StsStandIn) -> None:
         (changed / "config.json").write_text(text, "utf-8")
         (tmp_path / "..data_tmp").symlink_to(changed.name)
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-        time.sleep(sts_config.CONFIG_LOOK_SECONDS + 0.2)
-        after = request(port).json
+        deadline = time.monotonic() + 20
+        while (after := request(port).json) == before:
+            assert time.monotonic() < deadline, "the edit is not taken up"
+            time.sleep(0.1)
 
     sessions = [
         issued.role_session_name
@@ -406,6 +409,7 @@ def test_probes_are_answered_without_a_token(tmp_path: Path, sts: StsStandIn) ->
     config = configuration("image", tmp_path, sts)
 
     with running("image", config) as (_, port):
+        wait_until(lambda: request(port, "/readyz").status == 200)
         replies = {kind: request(port, path) for kind, path in probes.items()}
 
     assert {kind: reply.status for kind, reply in replies.items()} == (

@@ -1403,7 +1403,7 @@ def test_an_edit_adds_and_removes_a_grant(
     running = make_server(Grants={"/a": {}})
 
     def paths() -> list[int]:
-        running.server.config._next_look = 0
+        running.look()
         return [running.request(path).status for path in ("/", "/a", "/b")]
 
     config = tmp_path / "config.json"

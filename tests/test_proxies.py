@@ -17,10 +17,9 @@ from typing import Any
 import pytest
 from conftest import MakeServer
 from raw_http import exchange
-from support import RunningServer, settings, wait_until, write_config
+from support import RunningServer, settings, write_config
 from test_hostile_requests import find_nginx
 
-import sts_config
 from demo.sts import StsStandIn
 from sts_config import ConfigError, LiveConfig
 from sts_http import MAX_HEAD_BYTES, ReplyLine, forwarded_client
@@ -240,10 +239,8 @@ def test_edited_list_takes_effect(
     make_server: MakeServer,
     tmp_path: Path,
     sts: StsStandIn,
-    monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sts_config, "CONFIG_LOOK_SECONDS", 0.0)
     server = make_server()
 
     def client() -> str:
@@ -253,9 +250,11 @@ def test_edited_list_takes_effect(
 
     assert client() == "127.0.0.1"
     write_config(tmp_path, StsEndpoint=sts.url, TrustedProxies="127.0.0.1")
-    wait_until(lambda: client() == CLIENT)
+    server.look()
+    assert client() == CLIENT
     write_config(tmp_path, StsEndpoint=sts.url)
-    wait_until(lambda: client() == "127.0.0.1")
+    server.look()
+    assert client() == "127.0.0.1"
 
 
 # --- nginx ----------------------------------------------------------------------

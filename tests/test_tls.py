@@ -149,34 +149,18 @@ def files(tmp_path: Path, pairs: tuple[Pair, Pair]) -> Files:
 # --- A server, and its clients --------------------------------------------------
 
 
-class FakeClock:
-    """A monotonic clock that a test turns."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
-@pytest.fixture
-def look_clock() -> FakeClock:
-    """The clock that says when to look at the certificate's files."""
-    return FakeClock()
-
-
 @pytest.fixture
 def server(
     tmp_path: Path,
     files: Files,
     sts: StsStandIn,
     sts_client: StsClient,
-    look_clock: FakeClock,
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[RunningServer]:
     """A token server that speaks TLS, and reuses tokens."""
     caplog.set_level(logging.INFO, "sts_server")
     path = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
-    tls = LiveTls(files.certificate, files.key, look_clock)
+    tls = LiveTls(files.certificate, files.key)
     running = RunningServer(LiveConfig(path), sts_client, tls)
     with contextlib.closing(running):
         yield running
@@ -347,7 +331,6 @@ def test_http_2_is_not_offered(server: RunningServer, context: ssl.SSLContext) -
 def test_chain_is_sent_whole(
     server: RunningServer,
     files: Files,
-    look_clock: FakeClock,
     authority: Pair,
     context: ssl.SSLContext,
 ) -> None:
@@ -355,7 +338,7 @@ def test_chain_is_sent_whole(
     pair = issue("leaf", between)
     files.write(pair)
     files.certificate.write_bytes(pair.pem + between.pem)
-    look_clock.now += 1
+    server.look()
 
     assert served(server.port, context) == pair.der
 
@@ -858,14 +841,13 @@ def test_renewed_certificate_is_for_new_connections(
     server: RunningServer,
     files: Files,
     pairs: tuple[Pair, Pair],
-    look_clock: FakeClock,
     context: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     with connect_tls(server.port, context) as open_before:
         files.write(pairs[1])
         assert served(server.port, context) == pairs[0].der  # as nobody has looked yet
-        look_clock.now += 1
+        server.look()
         assert served(server.port, context) == pairs[1].der
 
         open_before.sendall(LAST_GET)
@@ -926,7 +908,6 @@ def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
     server: RunningServer,
     files: Files,
     pairs: tuple[Pair, Pair],
-    look_clock: FakeClock,
     context: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
     renew: Renew,
@@ -934,7 +915,7 @@ def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
 ) -> None:
     renew(files, pairs[1])
     for _ in range(5):
-        look_clock.now += 1
+        server.look()
         assert served(server.port, context) == pairs[0].der
 
     (reason, what_now) = lines(server, caplog)
@@ -942,7 +923,7 @@ def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
     assert what_now == "the TLS certificate read before stays in force"
 
     files.write(pairs[1])
-    look_clock.now += 1
+    server.look()
     assert served(server.port, context) == pairs[1].der
 
 
@@ -950,15 +931,14 @@ def test_certificate_that_is_put_back_is_taken_up(
     server: RunningServer,
     files: Files,
     pairs: tuple[Pair, Pair],
-    look_clock: FakeClock,
     context: ssl.SSLContext,
 ) -> None:
     for pair in (pairs[1], pairs[0], pairs[1]):
         files.certificate.write_bytes(b"")
-        look_clock.now += 1
+        server.look()
         served(server.port, context)
         files.write(pair)
-        look_clock.now += 1
+        server.look()
 
         assert served(server.port, context) == pair.der
 
@@ -993,7 +973,6 @@ def test_renewals_under_load_cost_no_request(
     server: RunningServer,
     files: Files,
     pairs: tuple[Pair, Pair],
-    look_clock: FakeClock,
     context: ssl.SSLContext,
     swap: Callable[[Files, Pair, int], None],
 ) -> None:
@@ -1028,11 +1007,10 @@ def test_renewals_under_load_cost_no_request(
             for number in range(20):
                 pair = pairs[(number + 1) % 2]
                 swap(files, pair, number)
-                look_clock.now += 1
                 before = seen[pair.der]
 
                 def is_taken_up(pair: Pair = pair, before: int = before) -> bool:
-                    look_clock.now += 1  # as a look amidst a swap is for nothing
+                    server.look()  # again, since one amidst a swap is for nothing
                     broken = any(client.done() for client in clients)
                     return broken or seen[pair.der] > before + 3
 

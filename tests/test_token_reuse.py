@@ -617,7 +617,7 @@ def test_an_edit_is_never_answered_with_a_token_of_before(
     again = reusing.request("/").json["SecurityToken"]
     settings = {"TokenReuseTime": None, "StsEndpoint": sts.url}
     write_config(tmp_path, **settings | change)
-    reusing.server.config._next_look = 0.0
+    reusing.look()
 
     after = reusing.request("/").json["SecurityToken"]
 
