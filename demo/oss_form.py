@@ -28,6 +28,7 @@ from demo.oss_operations import content_headers, kept_headers
 from demo.oss_request import Body, Reply, document
 from demo.oss_signature import (
     ALGORITHM,
+    IN_FORM,
     Signature,
     read_credential,
     v1_signature,
@@ -128,7 +129,7 @@ def read_form_signature(form: Form, region: str) -> Signature | None:
             required(form, "x-oss-credential"),
             required(form, "x-oss-date"),
             region,
-            "form fields",
+            IN_FORM,
         )
         return Signature(
             access_key_id=access_key_id,

@@ -22,12 +22,13 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
+from typing import NamedTuple
 from urllib.parse import quote
 
 from demo.oss_error import OssError, not_imitated
 
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
-MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a V4 URL, as alibabacloud-oss-v2 has it
+MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a URL and of a form, if V4 signed them
 PRODUCT = "oss"
 ALGORITHM = "OSS4-HMAC-SHA256"
 UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # the one x-oss-content-sha256 that SDKs send
@@ -61,7 +62,32 @@ V4_URL = (
     "x-oss-signature",
 )
 V1_AUTHORIZATION = re.compile(r"OSS ([^\s:]+):([^\s:]+)")
+V4_AUTHORIZATION_KEYS = ("Credential", "AdditionalHeaders", "Signature")
 V4_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+
+
+class Where(NamedTuple):
+    """A place where V4 has its parts, and the EC of what can be wrong with each.
+
+    An EC is empty if no page gives one for this place.
+    """
+
+    name: str  # as messages have it
+    date: str
+    credential: str
+    region: str = ""
+    product: str = ""
+
+
+IN_HEADER = Where(
+    "Authorization header",
+    date="0002-00000212",
+    credential="0002-00000213",
+    region="0002-00000226",
+    product="0002-00000227",
+)
+IN_URL = Where("request parameters", date="0002-00000223", credential="")
+IN_FORM = Where("form fields", date="0002-00000709", credential="0002-00000710")
 
 
 @dataclass(frozen=True)
@@ -268,58 +294,91 @@ def v4_string_to_sign(time: str, scope: str, canonical_request: str) -> str:
 def read_v4_header(
     request: Signable, authorization: str, now: float, region: str
 ) -> Signature:
-    # SDKs differ in the order of the fields and in blanks between them.
-    fields = dict(
-        field.strip().partition("=")[::2]
-        for field in authorization.removeprefix(ALGORITHM).split(",")
-    )
+    fields = read_v4_authorization(authorization)
     # The SDK for Android has the time in Date alone, in the form of x-oss-date.
     time = request.headers.get("x-oss-date") or request.headers.get("date", "")
-    place = "Authorization header"
-    if abs(read_v4_time(time, place) - now) > MAX_CLOCK_SKEW_SECONDS:
-        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+    if abs(read_v4_time(time, IN_HEADER) - now) > MAX_CLOCK_SKEW_SECONDS:
+        raise invalid_date(IN_HEADER)
     if request.headers.get("x-oss-content-sha256") != UNSIGNED_PAYLOAD:
         message = f"x-oss-content-sha256 must be {UNSIGNED_PAYLOAD}."
-        raise OssError("InvalidArgument", message)
+        raise OssError("InvalidArgument", message, ec="0002-00000214")
     return v4_signature_of(
         request,
-        credential=fields.get("Credential", ""),
-        additional_headers=fields.get("AdditionalHeaders", ""),
+        credential=fields["Credential"],
+        additional_headers=fields.get("AdditionalHeaders"),
         time=time,
         security_token=request.headers.get("x-oss-security-token", ""),
-        given=fields.get("Signature", ""),
+        given=fields["Signature"],
         region=region,
-        place=place,
+        where=IN_HEADER,
     )
+
+
+def read_v4_authorization(authorization: str) -> dict[str, str]:
+    """Return what an Authorization header of V4 consists of, by key.
+
+    Raises OssError unless both Credential and Signature are there, each once and with a
+    value.  SDKs differ in the order of the keys and in spaces after the commas.
+    """
+    algorithm, _, rest = authorization.partition(" ")
+    pairs = [pair.strip(" ") for pair in rest.split(",")]
+    if algorithm != ALGORITHM or not 2 <= len(pairs) <= len(V4_AUTHORIZATION_KEYS):
+        message = (
+            f"The Authorization header must be {ALGORITHM}, a space, and two or three "
+            "pairs of key=value with commas between them."
+        )
+        raise OssError("InvalidArgument", message, ec="0002-00000202")
+    fields: dict[str, str] = {}
+    for pair in pairs:
+        key, mark, value = pair.partition("=")
+        if not mark:
+            raise invalid_authorization("A pair has no equal sign.", "0002-00000203")
+        if key not in V4_AUTHORIZATION_KEYS:
+            keys = ", ".join(V4_AUTHORIZATION_KEYS)
+            reason = f"The keys that may be there are {keys}."
+            raise invalid_authorization(reason, "0002-00000204")
+        if key in fields:
+            raise invalid_authorization(f"{key} is there twice.", "0002-00000202")
+        fields[key] = value
+    for key, ec in (("Credential", "0002-00000205"), ("Signature", "0002-00000207")):
+        if key not in fields:
+            raise invalid_authorization(f"{key} is missing.", ec)
+    if not fields["Signature"]:
+        raise invalid_authorization("Signature is empty.", "0002-00000208")
+    return fields
+
+
+def invalid_authorization(reason: str, ec: str) -> OssError:
+    message = f"The Authorization header is invalid: {reason}"
+    return OssError("InvalidArgument", message, ec=ec)
 
 
 def read_v4_url(request: Signable, now: float, region: str) -> Signature:
     values = {name: request.query.get(name, "") for name in V4_URL}
     version, credential, time, expires, given = values.values()
-    place = "request parameters"
     if not all(values.values()):
         raise OssError("AccessDenied", f"A signed URL needs {', '.join(V4_URL)}.")
     if version != ALGORITHM:
-        raise OssError("InvalidArgument", f"Invalid signature version in {place}.")
+        raise invalid("signature version", IN_URL, "0002-00000066")
     if (
         not re.fullmatch(r"\d{1,7}", expires, re.ASCII)
         or not 1 <= int(expires) <= MAX_EXPIRES_SECONDS
     ):
-        raise OssError("InvalidArgument", f"Invalid expires in {place}.")
-    valid_from = read_v4_time(time, place)
+        raise invalid("expires", IN_URL, "0002-00000232")
+    valid_from = read_v4_time(time, IN_URL)
     if valid_from - now > MAX_CLOCK_SKEW_SECONDS:
-        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+        raise invalid_date(IN_URL)
     if now > valid_from + int(expires):
         raise url_expired(valid_from + int(expires), now)
     return v4_signature_of(
         request,
         credential=credential,
-        additional_headers=request.query.get("x-oss-additional-headers", ""),
+        additional_headers=request.query.get("x-oss-additional-headers"),
         time=time,
         security_token=request.query.get("x-oss-security-token", ""),
         given=given,
         region=region,
-        place=place,
+        where=IN_URL,
     )
 
 
@@ -327,15 +386,17 @@ def v4_signature_of(
     request: Signable,
     *,
     credential: str,
-    additional_headers: str,
+    additional_headers: str | None,
     time: str,
     security_token: str,
     given: str,
     region: str,
-    place: str,
+    where: Where,
 ) -> Signature:
-    access_key_id, date, scope = read_credential(credential, time, region, place)
-    additional = [name for name in additional_headers.lower().split(";") if name]
+    access_key_id, date, scope = read_credential(credential, time, region, where)
+    additional: list[str] = []
+    if additional_headers is not None:
+        additional = read_additional_headers(additional_headers, request.headers)
 
     def canonical_request(resource: str) -> str:
         return v4_canonical_request(request, additional, resource)
@@ -356,23 +417,54 @@ def v4_signature_of(
     )
 
 
+def read_additional_headers(text: str, headers: Mapping[str, str]) -> list[str]:
+    """Return the names of the headers that are signed besides those that always are.
+
+    Raises OssError unless there are some, each in *headers*, and in alphabetical order.
+    Their case does not matter ("Include a V4 signature in the Authorization header").
+    """
+    names = text.lower().split(";")
+    if not text:
+        message = "The additional headers are empty."
+        raise OssError("InvalidArgument", message, ec="0002-00000209")
+    if not all(names):
+        message = "One of the additional headers is empty."
+        raise OssError("InvalidArgument", message, ec="0002-00000210")
+    if any("_" in name or name not in headers for name in names):
+        message = "An additional header has an underscore, or is not in the request."
+        raise OssError("InvalidArgument", message, ec="0002-00000211")
+    if names != sorted(set(names)):
+        message = "The additional headers must be sorted, and each be there once."
+        raise OssError("InvalidArgument", message)
+    return names
+
+
 def read_credential(
-    credential: str, time: str, region: str, place: str
+    credential: str, time: str, region: str, where: Where
 ) -> tuple[str, str, str]:
     """Return AccessKeyId, day and scope of a credential that is fit for *time* here."""
     access_key_id, _, scope = credential.partition("/")
     parts = scope.split("/")
     if not access_key_id or len(parts) != 4:
-        raise OssError("InvalidArgument", f"Invalid credential in {place}.")
+        raise invalid("credential", where, where.credential)
     date, signed_region, product, terminator = parts
     if date != time[:8]:
-        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+        raise invalid_date(where)
     if signed_region != region:
-        message = f"Invalid signing region in {place}."
-        raise OssError("InvalidArgument", message, ec="0002-00000226")
-    if (product, terminator) != (PRODUCT, "aliyun_v4_request"):
-        raise OssError("InvalidArgument", f"Invalid signing product in {place}.")
+        raise invalid("signing region", where, where.region)
+    if product != PRODUCT:
+        raise invalid("signing product", where, where.product)
+    if terminator != "aliyun_v4_request":
+        raise invalid("credential", where, where.credential)
     return access_key_id, date, scope
+
+
+def invalid(what: str, where: Where, ec: str) -> OssError:
+    return OssError("InvalidArgument", f"Invalid {what} in {where.name}.", ec=ec)
+
+
+def invalid_date(where: Where) -> OssError:
+    return invalid("signing date", where, where.date)
 
 
 # --- Times ----------------------------------------------------------------------
@@ -392,11 +484,11 @@ def read_date(text: str) -> float | None:
         return None
 
 
-def read_v4_time(text: str, place: str) -> float:
+def read_v4_time(text: str, where: Where) -> float:
     """Return the unix seconds of a time in V4's form.  Raises OssError."""
     seconds = read_date(text) if V4_TIME.fullmatch(text) else None
     if seconds is None:
-        raise OssError("InvalidArgument", f"Invalid signing date in {place}.")
+        raise invalid_date(where)
     return seconds
 
 

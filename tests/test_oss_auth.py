@@ -420,51 +420,142 @@ def test_signature_version_2_is_not_imitated(cloud: Cloud) -> None:
     assert send(cloud.oss, message).outcome == (501, "NotImplemented")
 
 
-@pytest.mark.parametrize(
-    "form",
-    [
-        "OSS4-HMAC-SHA256 Credential={c},Signature={s}",
-        "OSS4-HMAC-SHA256 Credential={c}, Signature={s}",
-        "OSS4-HMAC-SHA256 Credential={c} , Signature={s} ",
-        "OSS4-HMAC-SHA256 Signature={s},Credential={c}",
-        "OSS4-HMAC-SHA256  Signature={s},  Credential={c}",
-        "OSS4-HMAC-SHA256 Credential={c},AdditionalHeaders=,Signature={s}",
-        "OSS4-HMAC-SHA256 AdditionalHeaders=,Signature={s},Credential={c},",
-    ],
-)
+AUTHORIZATION_FORMS = [
+    "OSS4-HMAC-SHA256 Credential={c},Signature={s}",
+    "OSS4-HMAC-SHA256 Credential={c}, Signature={s}",
+    "OSS4-HMAC-SHA256 Credential={c} , Signature={s} ",
+    "OSS4-HMAC-SHA256 Signature={s},Credential={c}",
+    "OSS4-HMAC-SHA256  Signature={s},  Credential={c}",
+]
+
+
+def reformed(message: Message, form: str) -> Message:
+    """Return *message* with the parts of its Authorization put into *form*."""
+    match = re.fullmatch(
+        "OSS4-HMAC-SHA256 Credential=(.*),Signature=(.*)",
+        message.headers["authorization"],
+    )
+    assert match
+    return message.with_headers(authorization=form.format(c=match[1], s=match[2]))
+
+
+@pytest.mark.parametrize("form", AUTHORIZATION_FORMS)
 def test_the_fields_of_v4_may_stand_in_any_order(
     cloud: Cloud, key: KeyPair, form: str
 ) -> None:
     message = V4_HEADER.sign(Message(), key, cloud.clock.now)
-    match = re.search(
-        "Credential=(.*),Signature=(.*)", message.headers["authorization"]
-    )
-    assert match
-    authorization = form.format(c=match[1], s=match[2])
 
-    reply = send(cloud.oss, message.with_headers(authorization=authorization))
-
-    assert reply.outcome == OK
+    assert send(cloud.oss, reformed(message, form)).outcome == OK
 
 
-def test_v4_signs_additional_headers_that_are_there(cloud: Cloud, key: KeyPair) -> None:
+V4 = "OSS4-HMAC-SHA256"
+
+
+@pytest.mark.parametrize(
+    ("form", "ec"),
+    [
+        (f"{V4}Credential={{c}},Signature={{s}}", "0002-00000202"),
+        (f"{V4},Credential={{c}},Signature={{s}}", "0002-00000202"),
+        (f"{V4}", "0002-00000202"),
+        (f"{V4} ", "0002-00000202"),
+        (f"{V4} Credential={{c}}", "0002-00000202"),
+        (f"{V4} Signature={{s}}", "0002-00000202"),
+        (f"{V4} Credential={{c}} Signature={{s}}", "0002-00000202"),
+        (f"{V4} Credential={{c}},Credential={{c}},Signature={{s}}", "0002-00000202"),
+        (f"{V4} Credential={{c}},Signature={{s}},Signature={{s}}", "0002-00000202"),
+        (f"{V4} Credential={{c}},Signature=0,Signature={{s}}", "0002-00000202"),
+        (
+            f"{V4} Credential={{c}},AdditionalHeaders=host,AdditionalHeaders=host,"
+            "Signature={s}",
+            "0002-00000202",
+        ),
+        (f"{V4} Credential={{c}},Signature={{s}},", "0002-00000203"),
+        (f"{V4} Credential={{c}},,Signature={{s}}", "0002-00000203"),
+        (f"{V4} Credential{{c}},Signature={{s}}", "0002-00000203"),
+        (f"{V4} Credential={{c}},Signature={{s}},UnknownKey=1", "0002-00000204"),
+        (f"{V4} Credential={{c}},SignedHeaders=host,Signature={{s}}", "0002-00000204"),
+        (f"{V4} credential={{c}},signature={{s}}", "0002-00000204"),
+        (f"{V4} Credential ={{c}},Signature={{s}}", "0002-00000204"),
+        (f"{V4} Credential={{c}},=,Signature={{s}}", "0002-00000204"),
+        (f"{V4} AdditionalHeaders=host,Signature={{s}}", "0002-00000205"),
+        (f"{V4} Credential={{c}},AdditionalHeaders=host", "0002-00000207"),
+        (f"{V4} Credential={{c}},Signature=", "0002-00000208"),
+        (f"{V4} Credential={{c}},AdditionalHeaders=,Signature={{s}}", "0002-00000209"),
+    ],
+)
+def test_an_authorization_of_v4_has_its_parts_and_no_others(
+    cloud: Cloud, key: KeyPair, form: str, ec: str
+) -> None:
+    message = V4_HEADER.sign(Message(), key, cloud.clock.now)
+
+    reply = send(cloud.oss, reformed(message, form))
+
+    assert reply.outcome == INVALID
+    assert reply.text("EC") == ec
+
+
+v4_schemes = pytest.mark.parametrize(
+    "scheme", [pytest.param(V4_HEADER, id="header"), pytest.param(V4_URL, id="URL")]
+)
+
+
+@v4_schemes
+def test_v4_signs_additional_headers(
+    cloud: Cloud, key: KeyPair, scheme: Scheme
+) -> None:
     host = f"127.0.0.1:{cloud.oss.port}"
-    for scheme in (V4_HEADER, V4_URL):
-        message = scheme.sign(
-            Message(headers={"host": host, "range": "bytes=0-0"}),
-            key,
-            cloud.clock.now,
-            additional_headers="absent;host;range",
-        )
+    message = scheme.sign(
+        Message(headers={"host": host, "range": "bytes=0-0"}),
+        key,
+        cloud.clock.now,
+        additional_headers="host;range",
+    )
 
-        assert send(cloud.oss, message).body == b"m"
-        for changed in (
-            message.with_headers(range="bytes=1-2"),
-            message.with_headers(host="localhost"),
-            message.with_headers(range=None),
-            message.with_headers(absent="not any more"),
-        ):
-            assert send(cloud.oss, changed).outcome == MISMATCH
+    assert send(cloud.oss, message).body == b"m"
+    for changed in (
+        message.with_headers(range="bytes=1-2"),
+        message.with_headers(host="localhost"),
+    ):
+        assert send(cloud.oss, changed).outcome == MISMATCH
+    missing = send(cloud.oss, message.with_headers(range=None))
+    assert (missing.outcome, missing.text("EC")) == (INVALID, "0002-00000211")
+
+
+@v4_schemes
+@pytest.mark.parametrize(
+    ("names", "ec"),
+    [
+        pytest.param(";", "0002-00000210", id="two empty names"),
+        pytest.param("host;", "0002-00000210", id="empty name at the end"),
+        pytest.param(";host", "0002-00000210", id="empty name at the start"),
+        pytest.param("host;;range", "0002-00000210", id="empty name between"),
+        pytest.param("absent;host", "0002-00000211", id="absent"),
+        pytest.param("host; range", "0002-00000211", id="space"),
+        pytest.param("a_b;host", "0002-00000211", id="underscore"),
+        pytest.param("host;host", None, id="a name twice"),
+        pytest.param("range;host", None, id="not sorted"),
+    ],
+)
+def test_additional_headers_are_sorted_names_of_headers_that_are_there(
+    cloud: Cloud, key: KeyPair, scheme: Scheme, names: str, ec: str | None
+) -> None:
+    headers = {"host": "127.0.0.1", "range": "bytes=0-0", "a_b": "1"}
+    message = scheme.sign(
+        Message(headers=headers), key, cloud.clock.now, additional_headers=names
+    )
+
+    reply = send(cloud.oss, message)
+
+    assert reply.outcome == INVALID
+    assert reply.xml.findtext("EC") == ec
+
+
+def test_additional_headers_of_a_url_are_not_empty(cloud: Cloud, key: KeyPair) -> None:
+    message = Message(query={"x-oss-additional-headers": ""})
+
+    reply = send(cloud.oss, V4_URL.sign(message, key, cloud.clock.now))
+
+    assert (reply.outcome, reply.text("EC")) == (INVALID, "0002-00000209")
 
 
 @each_scheme
