@@ -224,8 +224,11 @@ def read_v1_header(request: Signable, authorization: str, now: float) -> Signatu
 def read_v1_url(request: Signable, now: float) -> Signature:
     values = {name: request.query.get(name, "") for name in V1_URL}
     expires = values["Expires"]
-    if not all(values.values()) or not re.fullmatch(r"\d{1,12}", expires, re.ASCII):
+    if not all(values.values()):
         raise OssError("AccessDenied", f"A signed URL needs {', '.join(V1_URL)}.")
+    if not re.fullmatch(r"\d{1,18}", expires, re.ASCII):
+        message = "Expires must be a time in unix seconds."
+        raise OssError("AccessDenied", message, ec="0002-00000070")
     if now > int(expires):
         raise url_expired(float(expires), now)
     return Signature(

@@ -889,7 +889,19 @@ def test_a_v4_url_lasts_for_a_week_at_most(
 
 @pytest.mark.parametrize(
     "expires",
-    ["", "x", "-1", "1e9", "0x7fffffff", "9" * 13, "1767323645.5", " 9999999999"],
+    [
+        "",
+        "x",
+        "-1",
+        "1e9",
+        "0x7fffffff",
+        "1767323645.5",
+        " 9999999999",
+        "9" * 19,
+        "9" * 5000,
+        "\uff19" * 10,
+    ],
+    ids=lambda expires: expires[:20],
 )
 def test_a_v1_url_needs_a_time_to_expire_at(
     cloud: Cloud, key: KeyPair, expires: str
@@ -899,6 +911,14 @@ def test_a_v1_url_needs_a_time_to_expire_at(
     reply = send(cloud.oss, V1_URL.sign(message, key, cloud.clock.now))
 
     assert reply.outcome == DENIED
+    assert reply.xml.findtext("EC") == ("0002-00000070" if expires else None)
+
+
+def test_milliseconds_are_a_time_in_a_far_future(cloud: Cloud, key: KeyPair) -> None:
+    for expires in (f"{cloud.clock.now * 1000:.0f}", "9" * 13, "9" * 18):
+        message = Message(query={"Expires": expires})
+
+        assert send(cloud.oss, V1_URL.sign(message, key, cloud.clock.now)).outcome == OK
 
 
 def test_a_v4_url_is_not_valid_long_before_it_was_signed(
