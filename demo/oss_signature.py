@@ -62,6 +62,7 @@ V4_URL = (
     "x-oss-signature",
 )
 V1_AUTHORIZATION = re.compile(r"OSS ([^\s:]+):([^\s:]+)")
+S3_V4_PARAMETERS = {"x-amz-algorithm", "x-amz-credential", "x-amz-signature"}
 V4_AUTHORIZATION_KEYS = ("Credential", "AdditionalHeaders", "Signature")
 V4_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
@@ -138,6 +139,7 @@ class Signature:
 def read_signature(request: Signable, now: float, region: str) -> Signature | None:
     """Return how *request* is signed, None if it is not.  Raises OssError."""
     authorization = request.headers.get("authorization", "")
+    refuse_other_schemes(authorization, request.query)
     is_v1_url = any(name in request.query for name in V1_URL)
     is_v4_url = any(name in request.query for name in V4_URL)
     if bool(authorization) + is_v1_url + is_v4_url > 1:
@@ -150,11 +152,27 @@ def read_signature(request: Signable, now: float, region: str) -> Signature | No
         return read_v4_header(request, authorization, now, region)
     if authorization.startswith("OSS "):
         return read_v1_header(request, authorization, now)
-    if authorization.startswith("OSS2 "):
-        raise not_imitated("signature version 2")
     if authorization:
         raise OssError("InvalidArgument", "Unsupported Authorization Type")
     return None
+
+
+def refuse_other_schemes(authorization: str, parameters: Mapping[str, str]) -> None:
+    """Raise OssError for a request that OSS may know, signed as it is not imitated.
+
+    *parameters* are those of the query, or the fields of a form, whose names are in
+    lower case.  A scheme is told by its name in an Authorization header, or by
+    parameters that no other has.
+    """
+    names = {name.lower() for name in parameters}
+    scheme = authorization.partition(" ")[0]
+    version = parameters.get("x-oss-signature-version")
+    if scheme == "OSS2" or version == "OSS2" or "x-oss-access-key-id" in names:
+        raise not_imitated("signature version 2 (OSS2)")
+    if scheme.startswith("AWS4-") or names & S3_V4_PARAMETERS:
+        raise not_imitated("signature version 4 of Amazon S3 (AWS4-HMAC-SHA256)")
+    if scheme == "AWS" or "awsaccesskeyid" in names:
+        raise not_imitated("signature version 2 of Amazon S3 (AWS id:signature)")
 
 
 # --- V1 -------------------------------------------------------------------------

@@ -366,8 +366,7 @@ AUTHORIZATIONS = [
     "oss LTAI:signature",
     "Basic TFRBSTpzZWNyZXQ=",
     "Bearer token",
-    "AWS4-HMAC-SHA256 Credential=a",
-    "OSS2",
+    "AWS5 a:b",
     "OSS1 a:b",
     "OSS4-HMAC-SHA256",
     "OSS4-HMAC-SHA256,",
@@ -413,11 +412,104 @@ def test_an_authorization_that_is_none_is_refused_by_its_form(
     assert len(cloud.oss.requests) == 1
 
 
-def test_signature_version_2_is_not_imitated(cloud: Cloud) -> None:
-    authorization = "OSS2 AccessKeyId:LTAI,Signature:c2lnbmF0dXJl"
-    message = Message(headers={"authorization": authorization})
+S3_CREDENTIAL = "LTAI/20260102/us-east-1/s3/aws4_request"
+S3_V4, S3_V2 = "version 4 of Amazon S3", "version 2 of Amazon S3"
+OSS2 = "version 2 (OSS2)"
 
-    assert send(cloud.oss, message).outcome == (501, "NotImplemented")
+
+@pytest.mark.parametrize(
+    ("headers", "query", "scheme"),
+    [
+        pytest.param(
+            {
+                "authorization": f"AWS4-HMAC-SHA256 Credential={S3_CREDENTIAL}, "
+                f"SignedHeaders=host;x-amz-date, Signature={'0' * 64}",
+                "x-amz-date": "20260102T030405Z",
+                "x-amz-content-sha256": "UNSIGNED-PAYLOAD",
+            },
+            {},
+            S3_V4,
+            id="S3 V4 header",
+        ),
+        pytest.param(
+            {"authorization": f"AWS4-ECDSA-P256-SHA256 Credential={S3_CREDENTIAL}"},
+            {},
+            S3_V4,
+            id="S3 V4A header",
+        ),
+        pytest.param(
+            {},
+            {
+                "X-Amz-Algorithm": "AWS4-HMAC-SHA256",
+                "X-Amz-Credential": S3_CREDENTIAL,
+                "X-Amz-Date": "20260102T030405Z",
+                "X-Amz-Expires": "60",
+                "X-Amz-SignedHeaders": "host",
+                "X-Amz-Signature": "0" * 64,
+            },
+            S3_V4,
+            id="S3 V4 URL",
+        ),
+        pytest.param({"authorization": "AWS LTAI:c2ln"}, {}, S3_V2, id="S3 V2 header"),
+        pytest.param(
+            {},
+            {"AWSAccessKeyId": "LTAI", "Expires": "9999999999", "Signature": "c2ln"},
+            S3_V2,
+            id="S3 V2 URL",
+        ),
+        pytest.param(
+            {"authorization": "OSS2 AccessKeyId:LTAI,Signature:c2ln"},
+            {},
+            OSS2,
+            id="OSS2 header",
+        ),
+        pytest.param(
+            {},
+            {
+                "x-oss-signature-version": "OSS2",
+                "x-oss-access-key-id": "LTAI",
+                "x-oss-expires": "9999999999",
+                "x-oss-signature": "c2ln",
+            },
+            OSS2,
+            id="OSS2 URL",
+        ),
+    ],
+)
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("GET", f"/{BUCKET}/{CAT}"),
+        ("PUT", f"/{BUCKET}/{CAT}"),
+        ("GET", f"/{BUCKET}/"),
+        ("POST", f"/{BUCKET}/{CAT}"),
+        ("DELETE", "/no-such-bucket/"),
+        ("GET", "/"),
+    ],
+)
+def test_a_scheme_that_is_not_imitated_is_named(
+    cloud: Cloud,
+    headers: dict[str, str],
+    query: dict[str, str],
+    scheme: str,
+    method: str,
+    path: str,
+) -> None:
+    reply = send(cloud.oss, Message(method, path, query, headers))
+
+    assert reply.outcome == (501, "NotImplemented")
+    assert scheme in reply.text("Message")
+    assert cloud.contents() == {f"{BUCKET}/{CAT}": b"meow"}
+
+
+def test_parameters_of_s3_that_sign_nothing_mean_nothing(
+    cloud: Cloud, key: KeyPair
+) -> None:
+    headers = {"x-amz-date": "20260102T030405Z", "x-amz-meta-a": "1"}
+
+    reply = ask(cloud, key, query={"x-amz-request-payer": "me"}, headers=headers)
+
+    assert reply.outcome == OK
 
 
 AUTHORIZATION_FORMS = [
