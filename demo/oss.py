@@ -51,10 +51,11 @@ from demo import ram
 from demo.loopback import LoopbackHandler, LoopbackServer
 from demo.oss_error import OssError, not_imitated
 from demo.oss_form import (
-    check_policy,
+    allowed_sizes,
     post_object,
     read_form,
     read_form_signature,
+    required_field,
 )
 from demo.oss_operations import OPERATIONS, Authorize, Call
 from demo.oss_request import (
@@ -335,9 +336,8 @@ class OssStandIn:
         caller = self._caller(signature, access)
         if not signature.matches(caller.access_key_secret, place.resource):
             raise signature.mismatch(place.resource)
-        sizes = check_policy(form, place.bucket, request.received_at)
-        if not place.key:
-            raise OssError("InvalidArgument", "The form has no key.")
+        sizes = allowed_sizes(form, place.bucket, request.received_at)
+        required_field(form, "key")
         bucket = self._bucket(place)
 
         def authorize(action: str, place: Place) -> None:

@@ -172,7 +172,7 @@ def post_object(place: Place, client: OssClient) -> OssReply:
     """Send a form, signed with V1, as a page does."""
     expiration = datetime.now(timezone.utc) + timedelta(minutes=5)
     document = {
-        "expiration": expiration.isoformat(),
+        "expiration": expiration.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
         "conditions": [["eq", "$key", place.key]],
     }
     policy = base64.b64encode(json.dumps(document).encode())
