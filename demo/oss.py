@@ -332,7 +332,9 @@ class OssStandIn:
         form = read_form(request.headers.get("content-type", ""), request.body)
         place = Place(place.bucket, form.key)
         note_place(access, place)
-        signature = required(read_form_signature(form, self.region))
+        signature = required(
+            read_form_signature(form, request.received_at, self.region)
+        )
         caller = self._caller(signature, access)
         if not signature.matches(caller.access_key_secret, place.resource):
             raise signature.mismatch(place.resource)

@@ -27,9 +27,13 @@ from demo.oss_request import Body, Reply, document
 from demo.oss_signature import (
     ALGORITHM,
     IN_FORM,
+    MAX_CLOCK_SKEW_SECONDS,
+    MAX_EXPIRES_SECONDS,
     Signature,
     invalid,
+    invalid_date,
     read_credential,
+    read_v4_time,
     v1_signature,
     v4_signature,
 )
@@ -115,7 +119,7 @@ def file_chunks(events: Iterator[MultipartSegment | bytes | None]) -> Iterator[b
             raise OssError("IncorrectNumberOfFilesInPOSTRequest")
 
 
-def read_form_signature(form: Form, region: str) -> Signature | None:
+def read_form_signature(form: Form, now: float, region: str) -> Signature | None:
     """Return how the policy of *form* is signed, None if it is not.
 
     Raises OssError.
@@ -125,6 +129,9 @@ def read_form_signature(form: Form, region: str) -> Signature | None:
         if version != ALGORITHM:
             raise invalid("signature version", IN_FORM, "0002-00000701")
         time = required_field(form, "x-oss-date")
+        age = now - read_v4_time(time, IN_FORM)
+        if not -MAX_CLOCK_SKEW_SECONDS <= age <= MAX_EXPIRES_SECONDS:
+            raise invalid_date(IN_FORM)
         credential = required_field(form, "x-oss-credential")
         access_key_id, date, _ = read_credential(credential, time, region, IN_FORM)
         return Signature(

@@ -1006,6 +1006,61 @@ def test_a_v4_form_is_for_this_region_and_product(
     assert post(cloud, signed(cloud, key, sign=sign)).outcome == outcome
 
 
+WEEK = 7 * 24 * 3600
+
+
+@pytest.mark.parametrize(
+    ("seconds", "outcome"),
+    [
+        pytest.param(0, STORED, id="now"),
+        pytest.param(-WEEK, STORED, id="7 days ago"),
+        pytest.param(-WEEK - 1, INVALID, id="a second more"),
+        pytest.param(-3 * 365 * 24 * 3600, INVALID, id="3 years ago"),
+        pytest.param(15 * 60, STORED, id="in 15 minutes"),
+        pytest.param(15 * 60 + 1, INVALID, id="in a second more"),
+        pytest.param(24 * 3600, INVALID, id="tomorrow"),
+    ],
+)
+def test_a_v4_form_is_good_for_7_days_from_its_date(
+    cloud: Cloud, key: KeyPair, seconds: float, outcome: tuple[int, str]
+) -> None:
+    cloud.clock.now += seconds
+    fields = {"key": "dir/new"}
+    fields |= signature_fields(cloud, key, seconds=2 * WEEK + abs(seconds))
+    cloud.clock.now -= seconds
+
+    reply = post(cloud, fields)
+
+    assert reply.outcome == outcome
+    assert reply.headers.get("x-oss-ec") == ("0002-00000709" if reply.code else None)
+    assert (f"{BUCKET}/dir/new" in cloud.contents()) == (outcome == STORED)
+
+
+@pytest.mark.parametrize(
+    "form",
+    [
+        "{day}",
+        "{day}T",
+        "{day} rubbish",
+        "{day}T000000",
+        "{day}T000000z",
+        "{day}T246060Z",
+    ],
+)
+def test_a_v4_form_whose_date_is_none_is_refused(
+    cloud: Cloud, key: KeyPair, form: str
+) -> None:
+    def sign(key: KeyPair, policy: str, now: float) -> dict[str, str]:
+        date = form.format(day=iso_time(now)[:8])
+        return {**v4_fields(key, policy, now), "x-oss-date": date}
+
+    reply = post(cloud, signed(cloud, key, sign=sign))
+
+    assert reply.outcome == INVALID
+    assert reply.text("EC") == "0002-00000709"
+    assert cloud.contents() == BEFORE
+
+
 @pytest.mark.parametrize(
     "changes",
     [
