@@ -34,6 +34,7 @@ from demo.oss_signature import (
     invalid_date,
     read_credential,
     read_v4_time,
+    refuse_other_schemes,
     v1_signature,
     v4_signature,
 )
@@ -124,6 +125,7 @@ def read_form_signature(form: Form, now: float, region: str) -> Signature | None
 
     Raises OssError.
     """
+    refuse_other_schemes("", form.fields)
     policy, token = form.field("policy"), form.field("x-oss-security-token")
     if version := form.field("x-oss-signature-version"):
         if version != ALGORITHM:

@@ -1195,6 +1195,47 @@ def test_a_field_may_need_an_action_of_its_own(
     assert post(cloud, signed(cloud, full, {field: value})).outcome == otherwise
 
 
+@pytest.mark.parametrize(
+    ("fields", "scheme"),
+    [
+        pytest.param(
+            {
+                "x-amz-algorithm": "AWS4-HMAC-SHA256",
+                "x-amz-credential": "LTAI/20260102/us-east-1/s3/aws4_request",
+                "x-amz-date": "20260102T030405Z",
+                "policy": "e30=",
+                "x-amz-signature": "0" * 64,
+            },
+            "signature version 4 of Amazon S3",
+            id="S3 V4",
+        ),
+        pytest.param(
+            {"AWSAccessKeyId": "LTAI", "policy": "e30=", "signature": "c2ln"},
+            "signature version 2 of Amazon S3",
+            id="S3 V2",
+        ),
+        pytest.param(
+            {
+                "x-oss-signature-version": "OSS2",
+                "x-oss-access-key-id": "LTAI",
+                "policy": "e30=",
+                "x-oss-signature": "c2ln",
+            },
+            "signature version 2 (OSS2)",
+            id="OSS2",
+        ),
+    ],
+)
+def test_a_form_of_a_scheme_that_is_not_imitated_says_so(
+    cloud: Cloud, fields: Fields, scheme: str
+) -> None:
+    reply = post(cloud, {"key": "dir/new", **fields})
+
+    assert reply.outcome == (501, "NotImplemented")
+    assert scheme in reply.text("Message")
+    assert cloud.contents() == BEFORE
+
+
 def test_a_form_with_a_callback_is_not_imitated(cloud: Cloud, key: KeyPair) -> None:
     reply = post(cloud, signed(cloud, key, {"callback": "e30="}))
 
