@@ -18,8 +18,15 @@ from urllib.parse import quote
 from xml.etree import ElementTree
 
 from demo.oss_error import OssError, not_imitated
-from demo.oss_request import OVERRIDES, Place, Reply, Request, check_place, document
-from demo.oss_request import decode as decode_path
+from demo.oss_request import (
+    OVERRIDES,
+    Place,
+    Reply,
+    Request,
+    check_place,
+    decode_path,
+    document,
+)
 from demo.oss_signature import iso_time, read_date
 from demo.oss_storage import (
     Bucket,

@@ -176,9 +176,9 @@ class Request:
         if not path.startswith("/"):
             raise OssError("InvalidArgument", "The request target is not a path.")
         host = re.sub(r":[0-9]*$", "", self.headers.get("host", "").lower())
-        whole = decode(path[1:])
+        whole = decode_path(path[1:])
         bucket, _, key = path[1:].partition("/")
-        in_path = Place(decode(bucket), decode(key))
+        in_path = Place(decode_path(bucket), decode_path(key))
         if is_own_name(host):
             return [in_path]
         readings = [Place(host.partition(".")[0], whole), in_path]
@@ -213,6 +213,15 @@ def is_own_name(host: str) -> bool:
         return bool(ip_address(host.strip("[]")))
     except ValueError:
         return host in ("", "localhost")
+
+
+def decode_path(text: str) -> str:
+    """Return a path, or a part of one, decoded.  Raises OssError.
+
+    OSS reads + as a space here, though not in a query, which is why the SDKs write %2B
+    for a plus sign.
+    """
+    return decode(text.replace("+", " "))
 
 
 def decode(text: str) -> str:

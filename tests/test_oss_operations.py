@@ -861,7 +861,7 @@ def test_copy_object_copies_bytes_and_headers(
     client: BucketClient, bucket: Bucket
 ) -> None:
     put(client, "photos/猫 +%.jpg")
-    source = f"/{bucket.name}/photos/%E7%8C%AB%20+%25.jpg"
+    source = f"/{bucket.name}/photos/%E7%8C%AB%20%2B%25.jpg"
 
     reply = client.put("copy", x_oss_copy_source=source, content_type="text/plain")
 
@@ -1004,6 +1004,27 @@ def test_a_source_that_cannot_be_copied_is_refused(
     assert reply.outcome == outcome
     assert bucket.keys() == ["cat"]
     assert bucket.parts(upload_id, "copy") == []
+
+
+@pytest.mark.parametrize(
+    ("written", "copied"), [("a+b", b"space"), ("a%20b", b"space"), ("a%2Bb", b"plus")]
+)
+@pytest.mark.parametrize("kind", ["CopyObject", "UploadPartCopy"])
+def test_a_plus_in_a_source_is_a_space(
+    client: BucketClient, bucket: Bucket, kind: str, written: str, copied: bytes
+) -> None:
+    bucket.put("a b", b"space")
+    bucket.put("a+b", b"plus")
+    source = f"/{bucket.name}/{written}"
+
+    if kind == "CopyObject":
+        client.put("copy", x_oss_copy_source=source)
+    else:
+        upload_id = client.initiate("copy")
+        part = client.put_part("copy", upload_id, 1, b"", x_oss_copy_source=source)
+        client.complete("copy", upload_id, [(1, part.text("ETag"))])
+
+    assert bucket.read("copy") == copied
 
 
 def test_copying_needs_leave_to_read_the_source(
