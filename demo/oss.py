@@ -510,7 +510,10 @@ def note_place(access: Access, place: Place) -> None:
 
 
 def condition_keys(request: Request, caller: Caller) -> dict[str, str]:
-    """Return what the conditions of a policy may ask about *request*."""
+    """Return what the conditions of a policy may ask about *request*.
+
+    A parameter or header that is there and empty is not one that is missing.
+    """
     moment = datetime.fromtimestamp(int(request.received_at), timezone.utc)
     optional = {
         "acs:UserAgent": request.headers.get("user-agent"),
@@ -523,7 +526,7 @@ def condition_keys(request: Request, caller: Caller) -> dict[str, str]:
         "acs:SecureTransport": "false",
         "acs:CurrentTime": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
         "acs:AccessId": caller.access_key_id,
-        **{name: value for name, value in optional.items() if value},
+        **{name: value for name, value in optional.items() if value is not None},
     }
 
 

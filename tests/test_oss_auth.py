@@ -1387,6 +1387,12 @@ def test_an_error_has_what_clients_look_for(cloud: Cloud) -> None:
             {"StringLike": {"acs:UserAgent": "*"}}, {}, False, id="no user agent"
         ),
         pytest.param(
+            {"StringEquals": {"acs:UserAgent": ""}},
+            {"user-agent": ""},
+            True,
+            id="empty user agent",
+        ),
+        pytest.param(
             {"StringLike": {"acs:AccessId": "STS.*"}}, {}, True, id="key of a session"
         ),
         pytest.param(
@@ -1465,6 +1471,48 @@ def test_a_list_may_be_restricted_to_a_prefix(
 
     assert reply.outcome == (OK if is_allowed else DENIED)
     assert b"secret" not in reply.body
+
+
+@pytest.mark.parametrize(
+    ("query", "is_allowed"),
+    [
+        pytest.param({"prefix": ""}, True, id="empty prefix"),
+        pytest.param({"prefix": "", "delimiter": "/"}, True, id="of the top folder"),
+        pytest.param({"prefix": "dir/"}, True, id="prefix"),
+        pytest.param({"prefix": "d"}, False, id="other prefix"),
+        pytest.param({}, False, id="no prefix"),
+    ],
+)
+@pytest.mark.parametrize("operator", ["StringLike", "StringEquals"])
+@pytest.mark.parametrize("version", ["1", "2"])
+def test_an_empty_prefix_is_one(
+    cloud: Cloud, query: dict[str, str], is_allowed: bool, operator: str, version: str
+) -> None:
+    condition = {operator: {"oss:Prefix": ["", "dir/"]}}
+    key = cloud.session(allow("ListObjects", on=BUCKET, **condition))
+    query = {**query, "list-type": "2"} if version == "2" else query
+
+    reply = ask(cloud, key, path=f"/{BUCKET}/", query=query)
+
+    assert reply.outcome == (OK if is_allowed else DENIED)
+
+
+@pytest.mark.parametrize(
+    ("query", "is_allowed"),
+    [
+        pytest.param({"prefix": "dir/"}, True, id="prefix"),
+        pytest.param({"prefix": ""}, False, id="empty prefix"),
+        pytest.param({}, True, id="no prefix"),
+    ],
+)
+def test_an_empty_prefix_can_be_denied(
+    cloud: Cloud, query: dict[str, str], is_allowed: bool
+) -> None:
+    key = cloud.session(deny("ListObjects", StringEquals={"oss:Prefix": ""}))
+
+    reply = ask(cloud, key, path=f"/{BUCKET}/", query=query)
+
+    assert reply.outcome == (OK if is_allowed else DENIED)
 
 
 @pytest.mark.parametrize(
