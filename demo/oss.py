@@ -43,6 +43,7 @@ from email.errors import (
     MissingHeaderBodySeparatorDefect,
 )
 from email.utils import formatdate
+from http import HTTPStatus
 from http.client import responses
 from pathlib import Path
 from typing import cast
@@ -329,6 +330,7 @@ class OssStandIn:
         return operation.perform(call)
 
     def _post_object(self, request: Request, place: Place, access: Access) -> Reply:
+        request.body.check_announced()
         form = read_form(request.headers.get("content-type", ""), request.body)
         place = Place(place.bucket, form.key)
         note_place(access, place)
@@ -554,14 +556,11 @@ class _Handler(LoopbackHandler):
             self.close_connection = True
             return
         oss: OssStandIn = self.server.service
-        headers: dict[str, str] = {}
-        for name, value in self.headers.items():
-            with suppress(UnicodeError):  # else it is left as Latin-1
-                value = value.encode("latin-1").decode()
-            headers[name.lower()] = value
-        self.is_asked_to_continue = headers.get("expect", "").lower() == "100-continue"
+        expectation = self.headers.get("expect", "")
+        self.is_asked_to_continue = expectation.lower() == "100-continue"
         now = oss.clock()
         try:
+            headers = self.read_headers()
             request = Request(
                 method=self.command,
                 target=self.path,
@@ -572,8 +571,8 @@ class _Handler(LoopbackHandler):
             )
         except OssError as error:
             self.close_connection = True
-            request_id = make_request_id()
-            self.send(error_reply(error, self.command, headers, request_id), now)
+            host = {"host": self.headers.get("host", "")}
+            self.send(error_reply(error, self.command, host, make_request_id()), now)
             return
         body = request.body
         try:
@@ -583,27 +582,39 @@ class _Handler(LoopbackHandler):
             return
         if self.is_asked_to_continue and not body.is_begun:
             self.close_connection = True  # who knows whether the client sends it yet
+        if reply.status == HTTPStatus.LENGTH_REQUIRED:
+            self.close_connection = True  # nor whether it sends one unannounced
         self.send(reply, now)
         self.finish_body(body)
 
+    def read_headers(self) -> dict[str, str]:
+        """Return the headers by name in lower case.  Raises OssError."""
+        if any(isinstance(defect, HEAD_DEFECTS) for defect in self.headers.defects):
+            raise OssError("InvalidArgument", "A line of the head is not a header.")
+        headers: dict[str, str] = {}
+        for name, value in self.headers.items():
+            name = name.lower()
+            with suppress(UnicodeError):  # else it is left as Latin-1
+                value = value.encode("latin-1").decode()
+            headers[name] = value
+        return headers
+
     def body(self, headers: Mapping[str, str]) -> Body:
         """Return the body that *headers* announce.  Raises OssError."""
-        if any(isinstance(defect, HEAD_DEFECTS) for defect in self.headers.defects):
-            raise OssError("InvalidArgument", "A line of the head is no header.")
         coding = headers.get("transfer-encoding", "").lower()
+        is_announced = bool(coding) or "content-length" in headers
         if coding not in ("", "chunked"):
             raise not_imitated(f"Transfer-Encoding: {coding}")
         length: int | None = None
         if not coding:
-            text = headers.get("content-length", "" if self.command == "PUT" else "0")
-            if not text:
-                raise OssError("MissingContentLength")
+            text = headers.get("content-length", "0")
             if not re.fullmatch(r"[0-9]{1,18}", text):
                 raise OssError("InvalidArgument", "Content-Length is not a number.")
             length = int(text)
             if length > MAX_BODY_BYTES:
                 raise OssError("EntityTooLarge")
-        return Body(cast(io.BufferedReader, self.rfile), length, self.before_body)
+        file = cast(io.BufferedReader, self.rfile)
+        return Body(file, length, self.before_body, is_announced=is_announced)
 
     def before_body(self) -> None:
         if self.is_asked_to_continue:

@@ -103,6 +103,7 @@ class Call:
     @contextmanager
     def received(self) -> Iterator[Incoming]:
         """Receive the body; raises OssError unless it is what its headers say."""
+        self.request.body.check_announced()
         chunks = self.request.body.chunks()
         with self.bucket.receive(self.key, chunks) as incoming:
             self.check_md5(incoming.content.content_md5)

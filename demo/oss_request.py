@@ -69,17 +69,29 @@ class Body:
     """The body of a request, which is read only as far as it is asked for.
 
     *length* is None if it comes in chunks.  *before* is called before the first read.
+    A body that no header announces is empty.
     """
 
     def __init__(
-        self, file: BinaryIO, length: int | None, before: Callable[[], None]
+        self,
+        file: BinaryIO,
+        length: int | None,
+        before: Callable[[], None],
+        *,
+        is_announced: bool,
     ) -> None:
         self.length = length
+        self.is_announced = is_announced
         self.is_begun = False
         self.is_read = length == 0
         self._file = file
         self._before = before
         self._rest = self._read()
+
+    def check_announced(self) -> None:
+        """Raise OssError for a body that is to be stored, but was not announced."""
+        if not self.is_announced:
+            raise OssError("MissingContentLength")
 
     def chunks(self) -> Iterator[bytes]:
         """Return what is left of it.  Raises OssError if it ends early."""

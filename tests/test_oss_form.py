@@ -1367,6 +1367,18 @@ def test_what_stands_around_the_parts_of_a_form_means_nothing(
     assert cloud.buckets[BUCKET].read("dir/new") == b"purr"
 
 
+def test_a_form_needs_a_length(cloud: Cloud, key: KeyPair) -> None:
+    message = message_of(as_browser(signed(cloud, key)))
+    data = message.encoded(cloud.oss.port)
+    length = f"content-length: {len(message.body)}\r\n".encode()
+    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+        client.sendall(data.replace(length, b"").removesuffix(message.body))
+        reply = read_reply(client, "POST")
+
+    assert reply.outcome == (411, "MissingContentLength")
+    assert cloud.contents() == BEFORE
+
+
 @pytest.mark.parametrize("coding", ["length", "chunks"])
 def test_a_form_that_is_cut_off_leaves_no_object(
     cloud: Cloud, key: KeyPair, coding: str

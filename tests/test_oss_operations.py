@@ -634,7 +634,7 @@ def test_what_may_not_be_overwritten_may_be_made(client: BucketClient) -> None:
     ("line", "outcome"),
     [
         pytest.param("", (411, "MissingContentLength"), id="no length"),
-        pytest.param("Content-Length: ", (411, "MissingContentLength"), id="empty"),
+        pytest.param("Content-Length: ", (400, "InvalidArgument"), id="empty"),
         pytest.param("Content-Length: -1", (400, "InvalidArgument"), id="negative"),
         pytest.param("Content-Length: 1e3", (400, "InvalidArgument"), id="no number"),
         pytest.param("Content-Length: ٣", (400, "InvalidArgument"), id="other digits"),
@@ -659,6 +659,61 @@ def test_a_body_of_no_known_length_is_refused(
     assert len(reply.headers["x-oss-request-id"]) == 24
     assert reply.headers["connection"] == "close"
     assert (rest, bucket.keys()) == (b"", [])
+
+
+@pytest.mark.parametrize("kind", ["PutObject", "UploadPart", "AppendObject"])
+def test_what_is_to_be_stored_needs_a_length(
+    client: BucketClient, bucket: Bucket, kind: str
+) -> None:
+    upload_id = client.initiate("cat")
+    method, query = {
+        "PutObject": ("PUT", {}),
+        "UploadPart": ("PUT", {"partNumber": "1", "uploadId": upload_id}),
+        "AppendObject": ("POST", {"append": "", "position": "0"}),
+    }[kind]
+
+    reply = send_head(client, method, client.path("cat"), query)
+
+    assert reply.outcome == (411, "MissingContentLength")
+    assert reply.headers["connection"] == "close"
+    assert bucket.keys() == []
+    assert bucket.parts(upload_id, "cat") == []
+
+
+@pytest.mark.parametrize("kind", ["CopyObject", "UploadPartCopy", "Initiate", "Abort"])
+def test_what_has_no_body_needs_no_length(
+    client: BucketClient, bucket: Bucket, kind: str
+) -> None:
+    bucket.put("cat", b"cat")
+    upload_id = client.initiate("copy")
+    source = {"x-oss-copy-source": f"/{bucket.name}/cat"}
+    upload = {"uploadId": upload_id}
+    method, query, headers = {
+        "CopyObject": ("PUT", {}, source),
+        "UploadPartCopy": ("PUT", {"partNumber": "1", **upload}, source),
+        "Initiate": ("POST", {"uploads": ""}, {}),
+        "Abort": ("DELETE", upload, {}),
+    }[kind]
+
+    reply = send_head(client, method, client.path("copy"), query, headers)
+
+    assert reply.status in (200, 204)
+    assert reply.headers["connection"] == "keep-alive"
+    if kind == "CopyObject":
+        assert bucket.read("copy") == b"cat"
+
+
+def send_head(
+    client: BucketClient,
+    method: str,
+    path: str,
+    query: dict[str, str],
+    headers: dict[str, str] | None = None,
+) -> OssReply:
+    """Send a signed request without a body, and without a word about one."""
+    with raw_http.connect(client.oss.port) as connection:
+        connection.sendall(client.head(method, path, query, headers))
+        return read_from(connection)
 
 
 # --- Ranges ---------------------------------------------------------------------
