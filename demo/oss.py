@@ -78,6 +78,12 @@ logger = logging.getLogger("demo.oss")
 REQUESTS_KEPT = 10_000
 CUT_OFF = "CutOff"  # instead of an error code, for fail()
 
+# The headers that OSS reads, those that clients may sign among them.
+READ_ONCE = re.compile(
+    r"(access-control-request-|content-|if-|x-oss-).*|authorization|cache-control|date|"
+    r"expect|expires|host|origin|range|security-token|transfer-encoding|user-agent"
+)
+
 # What follows one of these was not read as headers.
 HEAD_DEFECTS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
@@ -588,7 +594,11 @@ class _Handler(LoopbackHandler):
         self.finish_body(body)
 
     def read_headers(self) -> dict[str, str]:
-        """Return the headers by name in lower case.  Raises OssError."""
+        """Return the headers by name in lower case.  Raises OssError.
+
+        What others make of one that is there twice differs, so it is refused if OSS
+        reads it; else both are one list (RFC 9110, section 5.3).
+        """
         if any(isinstance(defect, HEAD_DEFECTS) for defect in self.headers.defects):
             raise OssError("InvalidArgument", "A line of the head is not a header.")
         headers: dict[str, str] = {}
@@ -596,6 +606,11 @@ class _Handler(LoopbackHandler):
             name = name.lower()
             with suppress(UnicodeError):  # else it is left as Latin-1
                 value = value.encode("latin-1").decode()
+            if name in headers:
+                if READ_ONCE.fullmatch(name):
+                    message = f"The header {name} is there twice."
+                    raise OssError("InvalidArgument", message)
+                value = f"{headers[name]}, {value}"
             headers[name] = value
         return headers
 
@@ -605,6 +620,9 @@ class _Handler(LoopbackHandler):
         is_announced = bool(coding) or "content-length" in headers
         if coding not in ("", "chunked"):
             raise not_imitated(f"Transfer-Encoding: {coding}")
+        if coding and "content-length" in headers:
+            message = "Content-Length and Transfer-Encoding exclude each other."
+            raise OssError("InvalidArgument", message)
         length: int | None = None
         if not coding:
             text = headers.get("content-length", "0")

@@ -2227,6 +2227,24 @@ def exchange(port: int, data: bytes) -> bytes:
             id="huge",
         ),
         pytest.param(b"PUT /a/b HTTP/1.1\r\nContent-Length:\r\n\r\n", id="empty"),
+        pytest.param(
+            b"PUT /a/b HTTP/1.1\r\nContent-Length: 0\r\nContent-Length: 1\r\n\r\n",
+            id="two lengths",
+        ),
+        pytest.param(
+            b"PUT /a/b HTTP/1.1\r\nContent-Length: 0\r\ncontent-length: 0\r\n\r\n",
+            id="a length twice",
+        ),
+        pytest.param(
+            b"PUT /a/b HTTP/1.1\r\nContent-Length: 5\r\nTransfer-Encoding: chunked"
+            b"\r\n\r\n0\r\n\r\n",
+            id="length and chunks",
+        ),
+        pytest.param(
+            b"PUT /a/b HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"
+            b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+            id="a coding twice",
+        ),
     ],
 )
 def test_a_request_whose_end_is_not_clear_ends_the_connection(
@@ -2240,6 +2258,73 @@ def test_a_request_whose_end_is_not_clear_ends_the_connection(
         assert reply.headers["connection"] == "close"
         assert reply.headers["x-oss-request-id"] == reply.text("RequestId")
         assert client.recv(1) == b""
+
+
+def twice(message: Message, port: int, line: str) -> bytes:
+    """Return *message* with one more header."""
+    head, end, body = message.encoded(port).partition(b"\r\n\r\n")
+    return head + b"\r\n" + line.encode() + end + body
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Authorization: OSS a:b",
+        "authorization: {authorization}",
+        "Date: {date}",
+        "Host: other.example",
+        "Content-Type: text/html",
+        "Content-MD5: 1B2M2Y8AsgTpgAmY7PhCfg==",
+        "X-OSS-Meta-A: 1",
+        "x-oss-content-sha256: UNSIGNED-PAYLOAD",
+        "x-oss-security-token: CAIS",
+        "Range: bytes=0-0",
+        "If-None-Match: a",
+        "Origin: https://app.example",
+        "User-Agent: other",
+        "Cache-Control: no-cache",
+        "Expires: 0",
+    ],
+)
+def test_a_header_that_oss_reads_may_not_be_there_twice(
+    cloud: Cloud, line: str
+) -> None:
+    key = cloud.session()
+    message = signed_get(cloud, key).with_headers(
+        range="bytes=1-1",
+        if_none_match="b",
+        origin="https://app.example",
+        user_agent="app",
+        cache_control="no-store",
+        expires="1",
+    )
+    second = line.format(**message.headers)
+
+    received = exchange(cloud.oss.port, twice(message, cloud.oss.port, second))
+
+    assert received.startswith(b"HTTP/1.1 400 ")
+    assert b"<Code>InvalidArgument</Code>" in received
+    assert second.partition(":")[0].lower().encode() in received
+    assert b"meow" not in received
+    assert send(cloud.oss, message).status == 206
+
+
+@pytest.mark.parametrize("name", ["Accept", "X-Forwarded-For", "Via", "Cookie"])
+def test_other_headers_may_be_lists_in_several_lines(
+    cloud: Cloud, key: KeyPair, name: str
+) -> None:
+    message = V4_HEADER.sign(
+        Message(headers={name.lower(): "a, b", "host": "127.0.0.1"}),
+        key,
+        cloud.clock.now,
+        additional_headers=name.lower(),
+    )
+    split = message.with_headers(**{name.lower(): "a"})
+
+    received = exchange(cloud.oss.port, twice(split, cloud.oss.port, f"{name}: b"))
+
+    assert received.startswith(b"HTTP/1.1 200 ")
+    assert received.endswith(b"meow")
 
 
 def test_a_refused_body_is_not_taken_for_the_next_request(
