@@ -12,8 +12,12 @@ policies decide, those of the role together with the session policy in the token
 remembers what it was asked, and can be told to fail.
 
 It imitates the operations of OPERATIONS and PostObject, in buckets that create_bucket()
-makes.  It does not imitate, and answers with 501: other operations, versions, tags,
-ACLs other than private, callbacks, encryption, image processing, signature version 2.
+makes.  The other operations of OSS are known by name and action: what the policies do
+not allow is AccessDenied, as on OSS, and only what they allow and is not imitated is
+answered with 501, which says what it is.  So are versions, tags, ACLs other than
+private, callbacks, encryption and image processing.  Signature version 2 and those of
+Amazon S3 are answered with 501 at once.
+
 What else differs: no TLS; anonymous requests are refused, as all is private; there are
 no bucket policies; a bucket belongs to one account, whose users and roles alone may
 come near it; path style is accepted from everybody; by default any origin may send any
@@ -43,6 +47,7 @@ from email.errors import (
     MissingHeaderBodySeparatorDefect,
 )
 from email.utils import formatdate
+from functools import partial
 from http import HTTPStatus
 from http.client import responses
 from pathlib import Path
@@ -50,6 +55,7 @@ from typing import cast
 
 from demo import ram
 from demo.loopback import LoopbackHandler, LoopbackServer
+from demo.oss_catalog import Operation
 from demo.oss_error import OssError, not_imitated
 from demo.oss_form import (
     allowed_sizes,
@@ -58,7 +64,7 @@ from demo.oss_form import (
     read_form_signature,
     required_field,
 )
-from demo.oss_operations import OPERATIONS, Authorize, Call
+from demo.oss_operations import OPERATIONS, Authorize, Call, read_source
 from demo.oss_request import (
     BUCKET_NAME,
     MAX_BODY_BYTES,
@@ -105,6 +111,15 @@ EXTRAS = {
     "x-oss-object-acl": ("oss:PutObjectAcl", ("private", "default")),
     "x-oss-tagging": ("oss:PutObjectTagging", ()),
 }
+
+# Headers, and fields of a form, that begin like these ask for what is not imitated.
+NOT_IMITATED = (
+    "x-oss-callback",
+    "x-oss-server-side-",
+    "x-oss-process",
+    "x-oss-symlink-",
+    "x-oss-traffic-limit",
+)
 
 DENIALS = {  # EC and message
     ram.Decision.DENIED_BY_SESSION_POLICY: (
@@ -302,7 +317,7 @@ class OssStandIn:
             access.operation = "OptionObject"
             return self._preflight(request, access.bucket)
         with suppress(OssError):  # which the right place need not be refused for
-            access.operation = request.operation(places[0])
+            access.operation = request.operation(places[0]).name
         if access.operation == "PostObject":
             return self._post_object(request, places[0], access)
         signature = required(
@@ -314,28 +329,36 @@ class OssStandIn:
         if place is None:
             raise signature.mismatch(places[0].resource)
         note_place(access, place)
-        access.operation = request.operation(place)
-        bucket = self._bucket(place)
-        call = Call(
-            request=request,
-            buckets=buckets,
-            bucket=bucket,
-            key=place.key,
-            authorize=lambda action, place: self._authorize(
-                request, caller, action, place
-            ),
-            owner=self.owner,
-            region=self.region,
-            url=self.url,
+        operation = request.operation(place)
+        access.operation = operation.name
+        bucket = None
+        if operation.name == "PutBucket":
+            check_place(place)
+        elif place.bucket:
+            bucket = self._bucket(place)
+        authorize = partial(self._authorize, request, request.headers, caller)
+        self._authorize_all(operation, request.headers, authorize, place)
+        self._meet_failure(operation.name, request.body)
+        perform = OPERATIONS.get(operation.name)
+        if perform is None or bucket is None:
+            raise not_imitated(operation.name)
+        request.check_query(operation)
+        check_extras(request.headers)
+        return perform(
+            Call(
+                request=request,
+                buckets=buckets,
+                bucket=bucket,
+                key=place.key,
+                authorize=authorize,
+                owner=self.owner,
+                region=self.region,
+                url=self.url,
+            )
         )
-        operation = OPERATIONS[access.operation]
-        if operation.action:
-            call.authorize(operation.action, place)
-        self._check_extras(request.headers, call.authorize, place)
-        self._meet_failure(access.operation, request.body)
-        return operation.perform(call)
 
     def _post_object(self, request: Request, place: Place, access: Access) -> Reply:
+        operation = request.operation(place)
         request.body.check_announced()
         form = read_form(request.headers.get("content-type", ""), request.body)
         place = Place(place.bucket, form.key)
@@ -349,13 +372,11 @@ class OssStandIn:
         sizes = allowed_sizes(form, place.bucket, request.received_at)
         required_field(form, "key")
         bucket = self._bucket(place)
-
-        def authorize(action: str, place: Place) -> None:
-            self._authorize(request, caller, action, place)
-
-        authorize("oss:PutObject", place)
-        self._check_extras(form.fields, authorize, place)
-        self._meet_failure(access.operation, request.body)
+        authorize = partial(self._authorize, request, form.fields, caller)
+        self._authorize_all(operation, form.fields, authorize, place)
+        self._meet_failure(operation.name, request.body)
+        request.check_query(operation)
+        check_extras(form.fields)
         return post_object(form, bucket, self.url, sizes)
 
     def _caller(self, signature: Signature, access: Access) -> Caller:
@@ -376,10 +397,19 @@ class OssStandIn:
         return bucket
 
     def _authorize(
-        self, request: Request, caller: Caller, action: str, place: Place
+        self,
+        request: Request,
+        headers: Mapping[str, str],
+        caller: Caller,
+        action: str,
+        place: Place,
     ) -> None:
-        """Raise OssError unless the policies let *caller* do *action* there."""
-        if caller.arn.split(":")[3] != self.owner:
+        """Raise OssError unless the policies let *caller* do *action* there.
+
+        *headers* are those of the request, or the fields of a form instead.
+        """
+        account = caller.arn.split(":")[3]
+        if place.bucket in self._buckets and account != self.owner:
             message = "The bucket you access does not belong to you."
             raise OssError("AccessDenied", message)
         session = caller.session
@@ -389,22 +419,36 @@ class OssStandIn:
             caller.policies,
             policy,
             action,
-            f"acs:oss:oss-{self.region}:{self.owner}:{path}",
-            condition_keys(request, caller),
+            f"acs:oss:oss-{self.region}:{account}:{path}",
+            condition_keys(request, headers, caller),
         )
         if decision is not ram.Decision.ALLOWED:
             ec, message = DENIALS[decision]
+            implicitly = decision is ram.Decision.DENIED_IMPLICITLY
+            if implicitly and action == "oss:ListBuckets":
+                ec, message = "", "You are forbidden to list buckets."
             raise OssError("AccessDenied", message, ec=ec)
 
-    def _check_extras(
-        self, headers: Mapping[str, str], authorize: Authorize, place: Place
+    def _authorize_all(
+        self,
+        operation: Operation,
+        headers: Mapping[str, str],
+        authorize: Authorize,
+        place: Place,
     ) -> None:
-        """Raise OssError unless the caller may ask for what *headers* ask for, too."""
-        for name, (action, harmless) in EXTRAS.items():
-            if name in headers:
-                authorize(action, place)
-                if headers[name] not in harmless:
-                    raise not_imitated(f"{name}: {headers[name]}")
+        """Raise OssError unless the caller may do all that *operation* takes.
+
+        DeleteMultipleObjects asks for what it deletes itself.
+        """
+        if operation.action:
+            authorize(operation.action, place)
+        if operation.action == "oss:PutObject":
+            for name, (action, _) in EXTRAS.items():
+                if name in headers:
+                    authorize(action, place)
+        if operation.name in ("CopyObject", "UploadPartCopy"):
+            source = read_source(headers["x-oss-copy-source"])
+            authorize(source.action, source.place)
 
     def _meet_failure(self, operation: str, body: Body) -> None:
         """Raise what fail() asked for, if it did."""
@@ -513,21 +557,35 @@ def required(signature: Signature | None) -> Signature:
     return signature
 
 
+def check_extras(headers: Mapping[str, str]) -> None:
+    """Raise OssError if *headers* ask for more than is imitated."""
+    for name in headers:
+        if name.startswith(NOT_IMITATED):
+            raise not_imitated(name)
+    for name, (_, harmless) in EXTRAS.items():
+        if name in headers and headers[name] not in harmless:
+            raise not_imitated(f"{name}: {headers[name]}")
+
+
 def note_place(access: Access, place: Place) -> None:
     access.bucket, access.key = place.bucket, place.key
 
 
-def condition_keys(request: Request, caller: Caller) -> dict[str, str]:
+def condition_keys(
+    request: Request, headers: Mapping[str, str], caller: Caller
+) -> dict[str, str]:
     """Return what the conditions of a policy may ask about *request*.
 
-    A parameter or header that is there and empty is not one that is missing.
+    *headers* are those of it, or the fields of a form instead.  A parameter or header
+    that is there and empty is not one that is missing.
     """
     moment = datetime.fromtimestamp(int(request.received_at), timezone.utc)
     optional = {
         "acs:UserAgent": request.headers.get("user-agent"),
         "oss:Prefix": request.query.get("prefix"),
         "oss:Delimiter": request.query.get("delimiter"),
-        "oss:x-oss-object-acl": request.headers.get("x-oss-object-acl"),
+        "oss:x-oss-acl": headers.get("x-oss-acl"),
+        "oss:x-oss-object-acl": headers.get("x-oss-object-acl"),
     }
     return {
         "acs:SourceIp": request.client,

@@ -1,7 +1,6 @@
 """What OSS does when it is asked to, once it is known that the caller may.
 
-Sources: the page of each operation in the OSS documentation, and "RAM policy overview"
-for the actions that they need.
+Source: the page of each operation in the OSS documentation.
 """
 
 from __future__ import annotations
@@ -206,12 +205,14 @@ def delete_multiple_objects(call: Call) -> Reply:
     keys = [text_of(item, "Key") for item in items]
     if not 1 <= len(keys) <= MAX_KEYS:
         raise OssError("MalformedXML")
-    if any(item.findtext("{*}VersionId") for item in items):
-        raise not_imitated("deleting a version")
-    for key in keys:
+    versions = [item.findtext("{*}VersionId") for item in items]
+    for key, version in zip(keys, versions, strict=True):
         place = Place(call.bucket.name, key)
         check_place(place)
-        call.authorize("oss:DeleteObject", place)
+        action = "oss:DeleteObjectVersion" if version else "oss:DeleteObject"
+        call.authorize(action, place)
+    if any(versions):
+        raise not_imitated("deleting a version")
     for key in keys:
         call.bucket.delete(key)
     is_quiet = root.findtext("{*}Quiet", "").strip().lower() == "true"
@@ -247,18 +248,31 @@ def find(call: Call) -> StoredObject:
     return stored
 
 
-def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
-    """Return the object that is to be copied.  Raises OssError if it may not be."""
-    source = call.header("x-oss-copy-source")
-    if "?" in source:
-        raise not_imitated("copying a version")
-    start, _, path = source.partition("/")
+class Source(NamedTuple):
+    """What is to be copied, and the action that this needs."""
+
+    place: Place
+    action: str
+
+
+def read_source(text: str) -> Source:
+    """Return what an x-oss-copy-source names.  Raises OssError."""
+    address, mark, _ = text.partition("?")
+    start, _, path = address.partition("/")
     bucket, _, key = path.partition("/")
     place = Place(decode_path(bucket), decode_path(key))
     if start or not place.key:
         raise OssError("InvalidArgument", "x-oss-copy-source must be /bucket/key.")
     check_place(place)
-    call.authorize("oss:GetObject", place)
+    return Source(place, "oss:GetObjectVersion" if mark else "oss:GetObject")
+
+
+def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
+    """Return the object that is to be copied.  Raises OssError if it cannot be."""
+    source = call.header("x-oss-copy-source")
+    if "?" in source:
+        raise not_imitated("copying a version")
+    place = read_source(source).place
     if place.bucket not in call.buckets:
         raise OssError("NoSuchBucket", details={"BucketName": place.bucket})
     stored, file = call.buckets[place.bucket].open(place.key)
@@ -720,38 +734,24 @@ def boolean(value: bool) -> str:
 # --- All of them ----------------------------------------------------------------
 
 
-class Operation(NamedTuple):
-    """An operation, and the action that its caller must be allowed on what it names.
-
-    An empty action is checked by *perform*, which alone knows on what.
-    """
-
-    action: str
-    perform: Callable[[Call], Reply]
-
-
-OPERATIONS = {
-    "AbortMultipartUpload": Operation(
-        "oss:AbortMultipartUpload", abort_multipart_upload
-    ),
-    "AppendObject": Operation("oss:PutObject", append_object),
-    "CompleteMultipartUpload": Operation("oss:PutObject", complete_multipart_upload),
-    "CopyObject": Operation("oss:PutObject", copy_object),
-    "DeleteMultipleObjects": Operation("", delete_multiple_objects),
-    "DeleteObject": Operation("oss:DeleteObject", delete_object),
-    "GetBucketInfo": Operation("oss:GetBucketInfo", get_bucket_info),
-    "GetBucketLocation": Operation("oss:GetBucketLocation", get_bucket_location),
-    "GetObject": Operation("oss:GetObject", get_object),
-    "GetObjectMeta": Operation("oss:GetObject", get_object_meta),
-    "HeadObject": Operation("oss:GetObject", head_object),
-    "InitiateMultipartUpload": Operation("oss:PutObject", initiate_multipart_upload),
-    "ListMultipartUploads": Operation(
-        "oss:ListMultipartUploads", list_multipart_uploads
-    ),
-    "ListObjects": Operation("oss:ListObjects", list_objects),
-    "ListObjectsV2": Operation("oss:ListObjects", list_objects_v2),
-    "ListParts": Operation("oss:ListParts", list_parts),
-    "PutObject": Operation("oss:PutObject", put_object),
-    "UploadPart": Operation("oss:PutObject", upload_part),
-    "UploadPartCopy": Operation("oss:PutObject", upload_part_copy),
+OPERATIONS: dict[str, Callable[[Call], Reply]] = {
+    "AbortMultipartUpload": abort_multipart_upload,
+    "AppendObject": append_object,
+    "CompleteMultipartUpload": complete_multipart_upload,
+    "CopyObject": copy_object,
+    "DeleteMultipleObjects": delete_multiple_objects,
+    "DeleteObject": delete_object,
+    "GetBucketInfo": get_bucket_info,
+    "GetBucketLocation": get_bucket_location,
+    "GetObject": get_object,
+    "GetObjectMeta": get_object_meta,
+    "HeadObject": head_object,
+    "InitiateMultipartUpload": initiate_multipart_upload,
+    "ListMultipartUploads": list_multipart_uploads,
+    "ListObjects": list_objects,
+    "ListObjectsV2": list_objects_v2,
+    "ListParts": list_parts,
+    "PutObject": put_object,
+    "UploadPart": upload_part,
+    "UploadPartCopy": upload_part_copy,
 }

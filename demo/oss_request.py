@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from demo.oss_catalog import Operation, find_operation
 from demo.oss_error import OssError, not_imitated
 from demo.oss_signature import SIGNED_SUBRESOURCES, Signable
 from demo.oss_storage import CHUNK_BYTES
@@ -19,32 +20,6 @@ MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 MAX_KEY_BYTES = 1023
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;[^\n]*)?\r?\n")
-
-# Which operation a request is: by method and by whether it names an object, the first
-# row whose names all are in the query.
-OPERATION_OF: dict[tuple[str, bool], list[tuple[set[str], str]]] = {
-    ("GET", False): [
-        ({"uploads"}, "ListMultipartUploads"),
-        ({"bucketInfo"}, "GetBucketInfo"),
-        ({"location"}, "GetBucketLocation"),
-        ({"list-type"}, "ListObjectsV2"),
-        (set(), "ListObjects"),
-    ],
-    ("POST", False): [({"delete"}, "DeleteMultipleObjects"), (set(), "PostObject")],
-    ("GET", True): [
-        ({"uploadId"}, "ListParts"),
-        (set(), "GetObject"),
-    ],
-    ("HEAD", True): [({"objectMeta"}, "GetObjectMeta"), (set(), "HeadObject")],
-    ("PUT", True): [({"partNumber", "uploadId"}, "UploadPart"), (set(), "PutObject")],
-    ("POST", True): [
-        ({"uploads"}, "InitiateMultipartUpload"),
-        ({"uploadId"}, "CompleteMultipartUpload"),
-        ({"append", "position"}, "AppendObject"),
-    ],
-    ("DELETE", True): [({"uploadId"}, "AbortMultipartUpload"), (set(), "DeleteObject")],
-}
-WITH_COPY_SOURCE = {"PutObject": "CopyObject", "UploadPart": "UploadPartCopy"}
 
 # What else may be in the query, and what the stand-in makes nothing of.
 UNDERSTOOD = {"continuation-token", "security-token"}
@@ -56,13 +31,6 @@ OVERRIDES = {  # what GetObject may be asked to send instead of a header it keep
     "response-content-type": "Content-Type",
     "response-expires": "Expires",
 }
-NOT_IMITATED_HEADERS = (
-    "x-oss-callback",
-    "x-oss-server-side-",
-    "x-oss-process",
-    "x-oss-symlink-",
-    "x-oss-traffic-limit",
-)
 
 
 class Body:
@@ -198,25 +166,27 @@ class Request:
             readings += [Place(name, whole) for name in buckets]
         return sorted(readings, key=lambda place: place.bucket not in buckets)
 
-    def operation(self, place: Place) -> str:
-        """Return what *place* is asked to do.  Raises OssError."""
-        if not place.bucket:
-            raise not_imitated("what is not about a bucket, such as ListBuckets")
-        rows = OPERATION_OF.get((self.method, bool(place.key)), [])
-        row = next((row for row in rows if row[0] <= self.query.keys()), None)
-        if row is None:
-            kind = "an object" if place.key else "a bucket"
-            raise not_imitated(f"such a {self.method} of {kind}")
-        names, operation = row
-        for name in self.query.keys() & (SIGNED_SUBRESOURCES - names - UNDERSTOOD):
-            if operation != "GetObject" or name not in OVERRIDES:
-                raise not_imitated(f"{self.method} with ?{name}")
-        for name in self.headers:
-            if name.startswith(NOT_IMITATED_HEADERS):
-                raise not_imitated(f"the header {name}")
-        if "x-oss-copy-source" in self.headers:
-            return WITH_COPY_SOURCE.get(operation, operation)
+    def operation(self, place: Place) -> Operation:
+        """Return what *place* is asked to do.  Raises OssError if that is nothing."""
+        level = "object" if place.key else "bucket" if place.bucket else "service"
+        operation = find_operation(self.method, level, self.query, self.headers)
+        # A form goes to the bucket, and to no subresource of it.
+        is_form = operation is not None and operation.name == "PostObject"
+        if operation is None or (is_form and self.unknown_to(operation)):
+            what = {"object": "an object", "bucket": "a bucket"}.get(level, "no bucket")
+            raise not_imitated(f"such a {self.method} of {what}")
         return operation
+
+    def unknown_to(self, operation: Operation) -> set[str]:
+        """Return the parameters of the query that mean something, but not to this."""
+        unknown = self.query.keys() & SIGNED_SUBRESOURCES - operation.subresources
+        known = OVERRIDES.keys() if operation.name == "GetObject" else set()
+        return unknown - UNDERSTOOD - known
+
+    def check_query(self, operation: Operation) -> None:
+        """Raise OssError if the query asks for more than is imitated of *operation*."""
+        for name in sorted(self.unknown_to(operation)):
+            raise not_imitated(f"{operation.name} with ?{name}")
 
 
 def is_own_name(host: str) -> bool:

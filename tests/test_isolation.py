@@ -31,7 +31,7 @@ from support import settings as working_settings
 
 import sts_config
 from demo import ram
-from demo.oss_operations import OPERATIONS
+from demo.oss_catalog import ROWS
 from demo.sts import ALLOW_ALL, StsStandIn
 from sts_config import Config, ConfigError, load_config
 from sts_login import MAX_USER_BYTES
@@ -44,9 +44,8 @@ PREFIXES = ["users/$USER_ID/", "$USER_ID/", "照片/$USER_ID/in/", "a/$USER_ID/$
 ROLE = [ram.parse(ALLOW_ALL)]
 LIST = "oss:ListObjects"
 ACTIONS = sorted(
-    {operation.action for operation in OPERATIONS.values() if operation.action}
-    | {"oss:DeleteObject", "oss:PutObjectAcl", "oss:PutObjectTagging"}
-    | {"oss:GetObjectAcl", "oss:RestoreObject", "oss:PutBucketAcl", "oss:DeleteBucket"}
+    {row.action for rows in ROWS.values() for row in rows if row.action}
+    | {row.version_action for rows in ROWS.values() for row in rows if row.action}
 )
 
 

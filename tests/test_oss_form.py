@@ -1236,11 +1236,52 @@ def test_a_form_of_a_scheme_that_is_not_imitated_says_so(
     assert cloud.contents() == BEFORE
 
 
-def test_a_form_with_a_callback_is_not_imitated(cloud: Cloud, key: KeyPair) -> None:
-    reply = post(cloud, signed(cloud, key, {"callback": "e30="}))
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [
+        ("callback", "e30="),
+        ("x-oss-server-side-encryption", "AES256"),
+        ("X-OSS-Server-Side-Encryption-Key-Id", "1"),
+    ],
+)
+def test_a_field_that_is_not_imitated_says_so(
+    cloud: Cloud, key: KeyPair, field: str, value: str
+) -> None:
+    elsewhere = cloud.session(allow("PutObject", on=f"{BUCKET}/other/*"))
+    outcomes = [
+        post(cloud, signed(cloud, maker, {field: value})).outcome
+        for maker in (key, elsewhere)
+    ]
 
-    assert reply.outcome == (501, "NotImplemented")
+    assert outcomes == [(501, "NotImplemented"), DENIED]
     assert cloud.contents() == BEFORE
+
+
+def test_a_form_with_a_subresource_is_not_taken_for_one_without(
+    cloud: Cloud, key: KeyPair
+) -> None:
+    reply = send(
+        cloud.oss,
+        replace(message_of(as_browser(signed(cloud, key))), query={"acl": ""}),
+    )
+
+    assert reply.status == 403
+    assert cloud.contents() == BEFORE
+
+
+def test_a_policy_may_name_the_acl_that_a_form_asks_for(cloud: Cloud) -> None:
+    only = {"oss:x-oss-object-acl": "private"}
+    statements = [
+        *json.loads(allow("PutObject"))["Statement"],
+        *json.loads(allow("PutObjectAcl", StringEquals=only))["Statement"],
+    ]
+    key = cloud.session(json.dumps({"Version": "1", "Statement": statements}))
+    outcomes = [
+        post(cloud, signed(cloud, key, {"x-oss-object-acl": acl})).outcome
+        for acl in ("private", "default")
+    ]
+
+    assert outcomes == [STORED, DENIED]
 
 
 # --- What is no form ------------------------------------------------------------------
