@@ -131,8 +131,8 @@ DENIALS = {  # EC and message
         "You have no right to access this object because of bucket acl.",
     ),
     ram.Decision.DENIED_EXPLICITLY: (
-        "0003-00000001",
-        "You have no right to access this object because of bucket acl.",
+        "0003-00000201",
+        "Access denied by bucket policy.",
     ),
 }
 

@@ -1273,9 +1273,11 @@ def test_another_account_may_do_nothing(cloud: Cloud, kind: str) -> None:
 
 BY_SESSION = "0003-00000301"
 BY_ROLE = "0003-00000001"
+BY_DENY = "0003-00000201"
 MESSAGES = {
     BY_SESSION: "Access denied by authorizer's policy.",
     BY_ROLE: "You have no right to access this object because of bucket acl.",
+    BY_DENY: "Access denied by bucket policy.",  # which it says of a role's, too
 }
 
 
@@ -1308,15 +1310,15 @@ MESSAGES = {
             [allow("PutObject")], ALLOW_ALL, BY_ROLE, id="role does not allow"
         ),
         pytest.param([], ALLOW_ALL, BY_ROLE, id="role without policies"),
-        pytest.param([ALLOW_ALL, deny("GetObject")], None, BY_ROLE, id="role denies"),
+        pytest.param([ALLOW_ALL, deny("GetObject")], None, BY_DENY, id="role denies"),
         pytest.param(
             [deny("GetObject"), ALLOW_ALL],
             allow("GetObject"),
-            BY_ROLE,
+            BY_DENY,
             id="role denies what session allows",
         ),
         pytest.param(
-            [deny("Get*")], deny("GetObject"), BY_ROLE, id="role and session deny"
+            [deny("Get*")], deny("GetObject"), BY_DENY, id="role and session deny"
         ),
     ],
 )
