@@ -27,16 +27,16 @@ import sys
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import replace
 from datetime import datetime, timezone
 from email.utils import parsedate_to_datetime
-from typing import NamedTuple, TypeVar
+from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sts_config import ACCESS_KEY_ID, AssumeRoleCall
+from sts_config import ACCESS_KEY_ID, AssumeRoleCall, Grant
 from sts_tokens import CallerIdentity, Credentials, StsClient, StsError
 
 T = TypeVar("T")
@@ -754,10 +754,11 @@ def run_check(
     warnings: Sequence[str],
     sts: StsClient,
     clock: Callable[[], float] = time.time,
+    epilogue: Sequence[str] = (),
 ) -> int:
     """Print what is set and what is wrong; return 0 if each grant got a token, else 1.
 
-    *settings* are names and the values to show.
+    *settings* are names and the values to show, *epilogue* lines that follow all else.
     """
     show("Settings")
     width = max(map(len, settings), default=0)
@@ -784,7 +785,32 @@ def run_check(
     calls = [found for found in findings if found.text.startswith("AssumeRole")]
     is_right = bool(calls) and all(found.level != PROBLEM for found in calls)
     show(f"\n{'Each grant gets a token.' if is_right else 'There are problems.'}")
+    for line in epilogue:
+        show(line)
     return 0 if is_right else 1
+
+
+def how_to_end(user: str, grants: Collection[Grant]) -> list[str]:
+    """Return lines on how to end what the tokens of *user* can do."""
+    denials: list[Any] = []
+    for grant in grants:
+        denials += [d for d in grant.own_statements(user) if d not in denials]
+    lines = ["", f"To shut out {printable(user)}"]
+    lines += ["  Name the user in the file of DeniedUsersFile: that ends new tokens."]
+    if not denials:
+        return [
+            *lines,
+            "  What the tokens given before can do is not this user's alone, so no "
+            "policy ends it for one user. They expire by themselves.",
+        ]
+    role = account_and_role(next(iter(grants)).call.role_arn)[1]
+    lasting = span(max(grant.call.duration_seconds for grant in grants))
+    policy = json.dumps({"Version": "1", "Statement": denials}, ensure_ascii=False)
+    lines.append(
+        f"  For {lasting}, until the tokens given before have expired, attach this "
+        f"policy to the role ({ROLES} > {role} > Permissions):"
+    )
+    return lines + [f"    {line}" for line in policy_lines(policy)]
 
 
 def masked(name: str, value: str) -> str:

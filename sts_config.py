@@ -12,12 +12,14 @@ Sources: "AssumeRole" (STS API reference), "Policy elements" (RAM), "Bucket nami
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 import enum
 import ipaddress
 import itertools
 import json
 import logging
+import math
 import os
 import re
 import secrets
@@ -39,6 +41,7 @@ from sts_login import (
     MAX_USER_BYTES,
     JwksKeys,
     Keys,
+    LoginError,
     LoginRules,
     LoginSetupError,
     LoginVerifier,
@@ -983,6 +986,11 @@ class AssumeRoleCall:
         return self
 
 
+def fill_in(policy: str, user: str) -> str:
+    """Return a policy in JSON with *user* in place of USER_MARK."""
+    return policy.replace(USER_MARK, json.dumps(user, ensure_ascii=False)[1:-1])
+
+
 @dataclass(frozen=True)
 class UserCall:
     """The AssumeRole call of a grant for a verified *user*: equal ones are equal calls.
@@ -1008,8 +1016,7 @@ class UserCall:
         """Return the call with the user filled in."""
         policy = self.template.policy
         if policy is not None:
-            in_json = json.dumps(self.user, ensure_ascii=False)[1:-1]
-            policy = policy.replace(USER_MARK, in_json)
+            policy = fill_in(policy, self.user)
         return replace(
             self.template, policy=policy, role_session_name=self.role_session_name
         )
@@ -1025,6 +1032,26 @@ class Grant:
     policy_file: str
     has_credentials_uri: bool  # below /credentials
 
+    def own_statements(self, user: str) -> list[dict[str, Any]]:
+        """Return the statements that allow something to *user* alone, as denials.
+
+        In a policy of the role they end what the tokens of *user* can do that those of
+        others cannot.
+        """
+        policy = json.loads(self.call.policy or '{"Statement": []}')
+        found = []
+        for statement in policy["Statement"]:
+            is_users = USER_MARK in json.dumps(statement.get("Condition"))
+            resources = [
+                resource
+                for resource in strings(statement.get("Resource"))
+                if is_users or USER_MARK in resource
+            ]
+            if statement["Effect"] == "Allow" and resources:
+                denial = statement | {"Effect": "Deny", "Resource": resources}
+                found.append(json.loads(fill_in(json.dumps(denial), user)))
+        return found
+
     def call_for(self, user: str | None) -> AssumeRoleCall | UserCall:
         """Return the call for a verified *user*, or for anybody."""
         return self.call if user is None else UserCall(self.call, user)
@@ -1037,6 +1064,7 @@ class Config:
     grants: Mapping[str, Grant]  # by path
     serves_any_path: bool  # with the grant at /
     login: LoginVerifier | None
+    denied: Mapping[str, float]  # users who are shut out, as LoginRules has them
     http: HttpSettings
     sts_calls_per_second: int
     warnings: tuple[str, ...]
@@ -1260,8 +1288,9 @@ def load_config(
     )
     protocol, endpoint = sts_endpoint(settings, warnings)
     key_sets = {} if key_sets is None else key_sets
-    login = load_login(path, settings, warnings, read, key_sets)
     has_login = settings.has("Authentication")  # though it may be wrong
+    denied = denied_users(path, settings, has_login, read)
+    login = load_login(path, settings, warnings, read, key_sets, denied)
     if settings.has("RoleSessionName") and has_login:
         warnings.append(
             f"{path}: RoleSessionName is not used: with Authentication each user has "
@@ -1292,6 +1321,7 @@ def load_config(
         grants={grant.path: grant for grant in grants},
         serves_any_path=not settings.has("Grants"),
         login=login,
+        denied=denied,
         http=http,
         sts_calls_per_second=sts_calls_per_second,
         warnings=tuple(dict.fromkeys(warnings)),
@@ -1306,12 +1336,74 @@ def shown_key_id(access_key_id: str) -> str:
     return "set" if access_key_id else ""
 
 
+def denied_users(
+    path: Path, settings: Settings, has_login: bool, read: Read
+) -> dict[str, float]:
+    """Return the users who are shut out, as LoginRules has them."""
+    place = settings.text("DeniedUsersFile")
+    if not place:
+        return {}
+    if not has_login:
+        settings.note("DeniedUsersFile", f"is set, but {SETTING_OF['USER_ID']}")
+    try:
+        return parse_denied(str(path.parent / place), read(path.parent / place))
+    except ConfigError as error:
+        settings.problems += error.problems
+        return {}
+
+
+def parse_denied(where: str, content: bytes) -> dict[str, float]:
+    """Return the users in a file of them, and before when they are denied.
+
+    A line has a user, or a user and a time: unix seconds or ISO 8601 with an offset.
+    Without a time, or with one and without, it is always.  Raises ConfigError.
+    """
+    denied: dict[str, float] = {}
+    problems = []
+    try:
+        lines = content.decode("utf-8-sig").split("\n")
+    except UnicodeError:
+        raise ConfigError(f"{where}: is not UTF-8 text") from None
+    for number, line in enumerate(lines, 1):
+        user, *times = line.split()[:3] or [""]
+        try:
+            before = denied_before(times)
+            if user or times:
+                sts_login.user_id(user)
+                denied[user] = max(denied.get(user, 0.0), before)
+        except (ValueError, LoginError) as error:
+            problems.append(f"{where}: line {number}: {printable(str(error))}")
+    if problems:
+        more = [f"{where}: {len(problems) - 10} more lines"] * (len(problems) > 10)
+        raise ConfigError(*problems[:10], *more)
+    return denied
+
+
+TIME_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)", re.ASCII)
+
+
+def denied_before(times: Sequence[str]) -> float:
+    """Return the unix seconds of what stands behind a user.  Raises ValueError."""
+    if not times:
+        return math.inf
+    with contextlib.suppress(ValueError):
+        if len(times) == 1 and re.fullmatch(r"[0-9]{1,12}", times[0]):
+            return int(times[0])
+        if len(times) == 1 and TIME_FORM.fullmatch(times[0]):
+            return datetime.fromisoformat(times[0].replace("Z", "+00:00")).timestamp()
+    raise ValueError(
+        f"has {' '.join(times)!r:.60} after the user; it must be one time, in unix "
+        "seconds or as in 2026-01-31T09:00:00+08:00"
+    )
+
+
 def load_login(
     path: Path,
     settings: Settings,
     warnings: list[str],
     read: Read,
     key_sets: dict[str, JwksKeys],
+    denied: Mapping[str, float],
 ) -> LoginVerifier | None:
     """Return what checks the login tokens; None if nobody has to log in."""
     if not settings.has("Authentication"):
@@ -1337,6 +1429,7 @@ def load_login(
             audiences=section.texts("Audience"),
             leeway_seconds=leeway_seconds,
             user_claim=user_claim,
+            denied=denied,
         )
         return LoginVerifier(rules, keys, algorithms)
     except LoginSetupError as error:

@@ -624,6 +624,9 @@ class LoginRules:
     audiences: tuple[str, ...]  # aud has one of them
     leeway_seconds: int  # that its clock and ours may differ
     user_claim: str = "sub"  # the claim at the top that has the user ID
+    # Users who are shut out: tokens whose iat is before these unix seconds, which may
+    # be infinite, and tokens without an iat.
+    denied: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if not self.issuer or not self.user_claim:
@@ -683,7 +686,11 @@ class LoginVerifier:
                 raise NotAuthenticated("its iss is not Issuer")
             if not set(listed(claims["aud"])) & set(self._rules.audiences):
                 raise NotAuthenticated("its aud has none of Audience")
-            return user_id(claims[self._rules.user_claim])
+            user = user_id(claims[self._rules.user_claim])
+            denied_before = self._rules.denied.get(user)
+            if denied_before is not None and claims.get("iat", -1) < denied_before:
+                raise UserNotAllowed(f"user {user!a} is shut out by DeniedUsersFile")
+            return user
         except LoginError:
             raise
         except Exception as error:  # of PyJWT mostly; its text may repeat the token

@@ -99,6 +99,7 @@ FREE_PORTS = (
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
 URI_PATH = "/credentials"
 READY_SECONDS = 0.8  # for a trial of /readyz; Kubernetes waits for 1 s
+SAMPLE_USER = "sample-user"  # whom --check and --once act for, unless told otherwise
 READY_USER = "readyz"  # whom such a trial is made for, when there are users
 CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
 
@@ -131,6 +132,7 @@ class TokenServer(StrictServer):
         Raises OSError.
         """
         self.config = config
+        self.config.on_new = self._forget_denied
         self.tokens = tokens
         self.hints = sts_check.HintLog()
         self._ready_for: Config | None = None  # the one that a token was had with last
@@ -141,6 +143,15 @@ class TokenServer(StrictServer):
     def http_settings(self) -> HttpSettings:
         """Return what is configured now."""
         return self.config.current().http
+
+    def _forget_denied(self, before: Config, now: Config) -> None:
+        """Keep no token of those who are shut out from *now* on.
+
+        If only logins before some time are, a later one shall have a new token.
+        """
+        self.tokens.forget(
+            {user for user in now.denied if now.denied[user] != before.denied.get(user)}
+        )
 
     def token(
         self, config: Config, grant: Grant, call: AssumeRoleCall | UserCall
@@ -416,14 +427,22 @@ def import_metrics() -> Any:
     return sts_metrics
 
 
-def check(config: Config, user: str) -> int:
-    """Print what is configured and what is wrong with it; return the exit status."""
-    whom = user if config.login else None
+def check(config: Config, user: str | None) -> int:
+    """Print what is configured and what is wrong with it; return the exit status.
+
+    Where users log in it acts for *user*, and says how to shut that one out.
+    """
+    whom = (user or SAMPLE_USER) if config.login else None
     samples = [
         sts_check.Sample(grant.path, grant.call_for(whom).complete())
         for grant in config.grants.values()
     ]
-    return sts_check.run_check(config.shown, samples, config.warnings, StsClient())
+    epilogue = []
+    if user and config.login:
+        epilogue = sts_check.how_to_end(user, config.grants.values())
+    return sts_check.run_check(
+        config.shown, samples, config.warnings, StsClient(), epilogue=epilogue
+    )
 
 
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
@@ -465,8 +484,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--user",
         metavar="ID",
         type=user_id,
-        default="sample-user",
-        help="whom --check and --once act for (default: %(default)s)",
+        help=f"whom --check and --once act for (default: {SAMPLE_USER}); with --check, "
+        "also how to shut this user out",
     )
     parser.add_argument(
         "--tls-cert", metavar="FILE", type=Path, help="serve HTTPS with this PEM chain"
@@ -568,14 +587,15 @@ def log_time(seconds: int) -> str:
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))
 
 
-def print_token(config: Config, sts: StsClient, path: str, user: str) -> int:
+def print_token(config: Config, sts: StsClient, path: str, user: str | None) -> int:
     """Print one token document; return 0, or 1 when it is an error."""
     grant = config.grant(path)
     if grant is None:
         paths = ", ".join(config.grants)
         print(f"sts_server: --once {path}: is none of {paths}", file=sys.stderr)
         return 2
-    call = grant.call_for(user if config.login else None).complete()
+    whom = (user or SAMPLE_USER) if config.login else None
+    call = grant.call_for(whom).complete()
     try:
         document = Token(sts.assume_role(call)).document
         status = 0

@@ -19,7 +19,7 @@ import re
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass, field
@@ -716,6 +716,13 @@ class TokenCache:
             return old
         self.uses.add("fetched")
         return token
+
+    def forget(self, users: Collection[str]) -> None:
+        """Keep no token of these *users*, though one may be on its way to them."""
+        with self._lock:
+            for call in list(self._entries):
+                if isinstance(call, UserCall) and call.user in users:
+                    del self._entries[call]
 
     def _entry(self, call: AssumeRoleCall | UserCall) -> Entry:
         """Return the entry of *call*, which is now the last that was used."""
