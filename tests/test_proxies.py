@@ -18,7 +18,7 @@ import pytest
 from conftest import MakeServer
 from raw_http import exchange
 from support import RunningServer, settings, write_config
-from test_hostile_requests import find_nginx
+from test_hostile_requests import find
 
 from demo.sts import StsStandIn
 from sts_config import ConfigError, LiveConfig
@@ -289,7 +289,7 @@ http {{
 @contextlib.contextmanager
 def nginx(server: RunningServer, folder: Path) -> Iterator[int]:
     """Run nginx in front of *server*; give its port."""
-    program = find_nginx()
+    program = find("nginx")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # nginx takes over the socket, as it does in an upgrade.
         port = listening.getsockname()[1]
