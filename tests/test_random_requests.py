@@ -1,16 +1,24 @@
-"""Requests that nobody thought of: good ones, spoilt at random."""
+"""Requests that nobody thought of: good ones, spoilt at random.
+
+STS_SERVER_RANDOM_REQUESTS=100000 makes so many of each kind, instead of 300.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
+from collections.abc import Sequence
+from pathlib import Path
 
 import pytest
+from conftest import MakeServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from login_support import authentication, claims_now, service
 from raw_http import connect, parse_replies, read_to_end
-from support import RunningServer
+from support import Reply, RunningServer
 
 from demo.sts import StsStandIn
 from sts_http import REFUSALS
@@ -20,6 +28,8 @@ GOOD = (
     b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 3\r\n\r\nabc",
     b"GET http://app/a HTTP/1.1\r\nHost: app\r\nAccept: */*\r\n\r\n",
     b"OPTIONS * HTTP/1.0\r\nExpect: 100-continue\r\n\r\n",
+    b"POST / HTTP/1.1\r\nHost: app\r\nTransfer-Encoding: chunked\r\n\r\n"
+    b"3;a=b\r\nabc\r\n0\r\nX-A: b\r\n\r\n",
 )
 SPOILERS = st.one_of(
     st.binary(max_size=4),
@@ -49,25 +59,50 @@ SPOILERS = st.one_of(
         ]
     ),
 )
-EDITS = st.tuples(st.integers(0, 200), st.integers(0, 3), SPOILERS)
+EDITS = st.tuples(st.integers(0, 900), st.integers(0, 3), SPOILERS)
+each_of_many = settings(
+    max_examples=int(os.environ.get("STS_SERVER_RANDOM_REQUESTS", "300")),
+    deadline=None,
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
+)
 
 
 @st.composite
-def spoilt(draw: st.DrawFn) -> bytes:
-    """Return one or two good requests with some bytes replaced."""
-    data = b"".join(draw(st.lists(st.sampled_from(GOOD), min_size=1, max_size=2)))
+def spoilt(draw: st.DrawFn, good: Sequence[bytes]) -> bytes:
+    """Return one or two *good* requests with some bytes replaced."""
+    data = b"".join(draw(st.lists(st.sampled_from(good), min_size=1, max_size=2)))
     for place, gone, put in draw(st.lists(EDITS, min_size=1, max_size=4)):
         place %= len(data) + 1
         data = data[:place] + put + data[place + gone :]
     return data
 
 
-@settings(
-    max_examples=300,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
-@given(data=spoilt())
+def exchange(server: RunningServer, data: bytes) -> list[Reply]:
+    """Return the replies to *data*, after which its client has nothing more to send."""
+    received = b""
+    with connect(server.port) as client, contextlib.suppress(ConnectionError):
+        client.sendall(data)
+        client.shutdown(socket.SHUT_WR)
+        received = read_to_end(client)
+    return parse_replies(received)
+
+
+def count_tokens(replies: list[Reply]) -> int:
+    """Return how many of *replies* are tokens; the others must be errors of ours."""
+    tokens = 0
+    for reply in replies:
+        document = re.sub(rb"^[\w.$]+\( (.*) \)$", rb"\1", reply.body)
+        if b'"SecurityToken"' in document:
+            tokens += 1
+        elif document:
+            code = re.search(rb'"ErrorCode":"(\w+)"', document)
+            assert code
+            assert REFUSALS[code[1].decode()][0] == reply.status
+    return tokens
+
+
+@each_of_many
+@given(data=spoilt(GOOD))
 def test_every_reply_is_one_of_those_documented(
     server: RunningServer,
     sts: StsStandIn,
@@ -77,20 +112,35 @@ def test_every_reply_is_one_of_those_documented(
     sts.clear()
     caplog.clear()
 
-    received = b""
-    with connect(server.port) as client, contextlib.suppress(ConnectionError):
-        client.sendall(data)
-        client.shutdown(socket.SHUT_WR)
-        received = read_to_end(client)
+    tokens = count_tokens(exchange(server, data))
 
-    tokens = 0
-    for reply in parse_replies(received):
-        document = re.sub(rb"^[\w.$]+\( (.*) \)$", rb"\1", reply.body)
-        if b'"SecurityToken"' in document:
-            tokens += 1
-        elif document:
-            code = re.search(rb'"ErrorCode":"(\w+)"', document)
-            assert code
-            assert REFUSALS[code[1].decode()][0] == reply.status
     assert tokens <= len(sts.requests) <= len(re.findall(rb"(?:GET|POST)", data))
+    assert "Traceback" not in caplog.text
+
+
+LOGIN = service("HS256").sign(claims_now(exp=4_000_000_000)).encode()
+WITH_LOGIN = (
+    b"GET / HTTP/1.1\r\nHost: app\r\nAuthorization: Bearer %s\r\n\r\n" % LOGIN,
+    b"GET /?access_token=%s HTTP/1.1\r\nHost: app\r\n\r\n" % LOGIN,
+    b"POST / HTTP/1.1\r\nHost: app\r\nAuthorization: bearer %s\r\n"
+    b"Transfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n" % LOGIN,
+)
+
+
+@pytest.fixture
+def for_users(make_server: MakeServer, tmp_path: Path) -> RunningServer:
+    """A token server that wants a login."""
+    return make_server(Authentication=authentication(tmp_path), TokenReuseTime=None)
+
+
+@each_of_many
+@given(data=spoilt(WITH_LOGIN))
+def test_no_token_is_given_without_a_whole_login(
+    for_users: RunningServer, caplog: pytest.LogCaptureFixture, data: bytes
+) -> None:
+    caplog.clear()
+
+    tokens = count_tokens(exchange(for_users, data))
+
+    assert tokens <= data.count(LOGIN)
     assert "Traceback" not in caplog.text
