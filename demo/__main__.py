@@ -16,6 +16,7 @@ from pathlib import Path
 import sts_config
 import sts_server
 import sts_tokens
+from demo.oss_folder import FolderError
 from demo.page import UploadPage
 from demo.sts import StsStandIn
 
@@ -78,13 +79,12 @@ def start(
     sts.add_role(ROLE_ARN, policies=[role_policy(options.bucket)])
 
     oss = OssStandIn(sts, options.folder, options.oss_port)
-    with port_of("--oss-port", options.oss_port):
-        stack.enter_context(oss)
     try:
+        with port_of("--oss-port", options.oss_port):
+            stack.enter_context(oss)
         oss.create_bucket(options.bucket)
-    except OSError as error:
-        message = f"folder {oss.folder}: {error.strerror}; use --folder DIR"
-        raise DemoError(message) from None
+    except FolderError as error:
+        raise DemoError(f"{error}; use --folder DIR") from None
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     config = write_config(folder, sts.url, options.bucket, options.prefix)
@@ -197,7 +197,8 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "--folder",
         type=Path,
         metavar="DIR",
-        help="where objects are kept (default: a temporary folder)",
+        help="where objects are kept: a new or an empty folder, or one that was used "
+        "before (default: a temporary one)",
     )
     parser.add_argument(
         "--bucket",

@@ -57,6 +57,7 @@ from demo import ram
 from demo.loopback import LoopbackHandler, LoopbackServer
 from demo.oss_catalog import Operation
 from demo.oss_error import OssError, not_imitated
+from demo.oss_folder import taken
 from demo.oss_form import (
     allowed_sizes,
     post_object,
@@ -195,7 +196,9 @@ class OssStandIn:
     """OSS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
 
     Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
-    the buckets belong to.  Time is that of *sts*.  Raises OSError if the port is taken.
+    the buckets belong to.  Time is that of *sts*.  Entering the block raises OSError if
+    the port is taken, and FolderError if the folder cannot be used: it has to be new or
+    empty, or one that an earlier stand-in used, and in use by no other.
     """
 
     def __init__(
@@ -220,11 +223,13 @@ class OssStandIn:
         self._failures: dict[str, deque[str]] = {}
 
     def __enter__(self) -> OssStandIn:
-        self._server = LoopbackServer(self.port, _Handler, self)
-        self._stack = ExitStack()
-        if self.folder is None:
-            temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
-            self.folder = Path(self._stack.enter_context(temporary))
+        with ExitStack() as stack:
+            if self.folder is None:
+                temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
+                self.folder = Path(stack.enter_context(temporary))
+            self._objects = stack.enter_context(taken(self.folder))
+            self._server = LoopbackServer(self.port, _Handler, self)
+            self._stack = stack.pop_all()
         self.port = self._server.port
         self.url = f"http://127.0.0.1:{self.port}"
         self._server.start()
@@ -240,12 +245,11 @@ class OssStandIn:
     ) -> Bucket:
         """Add a bucket, with the objects that its folder holds.
 
-        Raises OSError if the folder cannot be used.
+        Raises FolderError if that folder cannot be used.
         """
         if not BUCKET_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is no bucket name")
-        assert self.folder
-        bucket = Bucket(name, self.folder / name, self.clock)
+        bucket = Bucket(name, self._objects.bucket(name), self.clock)
         with self._lock:
             self._buckets = {**self._buckets, name: bucket}
             self._cors[name] = cors

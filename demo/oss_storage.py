@@ -1,15 +1,18 @@
 """Buckets of objects as files in a folder, and uploads on their way to become objects.
 
-    <folder>/<bucket>/data/<number>-cat.jpg     the bytes of one object, or of one part
-                      objects/<digest>.json     an object: its key, and where its bytes
-                                                are
-                      uploads/<id>/upload.json  a multipart upload, and its parts
-                                   00001.json
+    <bucket folder>/data/<digits>-cat.jpg     the bytes of one object, or of one part
+                    objects/<digest>.json     an object: its key, and where its bytes
+                                              are
+                    uploads/<id>/upload.json  a multipart upload, and its parts
+                                 00001.json
 
 Bytes are written first, and count from the moment a record names them, which is there
 at once and whole (os.replace).  Bytes that no record names are what is left of an
 upload that was cut off, and are deleted, at the latest when the bucket is opened again.
-A record is replaced, never changed.  One process at a time may have a folder.
+A record is written among the bytes and then moved to its place, never changed there.
+
+Other files may be in these folders: what has no name of ours (demo.oss_folder), and
+what is a link, is neither read nor written nor deleted.
 
 Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documentation.
 """
@@ -17,25 +20,42 @@ Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documenta
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
+import logging
 import os
 import re
-import secrets
-import shutil
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, astuple, dataclass, field, replace
 from pathlib import Path
-from typing import BinaryIO
+from typing import Any, BinaryIO, TypeVar
 
 from fastcrc import crc64
 
 from demo.oss_error import OssError
+from demo.oss_folder import BucketFolder, is_file, is_folder, naming
+
+logger = logging.getLogger("demo.oss_storage")
 
 CHUNK_BYTES = 256 * 1024
 MIN_PART_BYTES = 100 * 1024  # of every part but the last
+
+OBJECT_RECORD = re.compile(r"[0-9a-f]{64}\.json")
+UPLOAD_RECORD = "upload.json"
+PART_RECORD = re.compile(r"[0-9]{5}\.json")
+UNREADABLE = (
+    OSError,
+    ValueError,
+    TypeError,
+    KeyError,
+    AttributeError,
+    RecursionError,
+)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -99,47 +119,70 @@ class Bucket:
     OssError is what OSS would answer; OSError means that the disk failed.
     """
 
-    def __init__(self, name: str, folder: Path, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, name: str, folder: BucketFolder, clock: Callable[[], float]
+    ) -> None:
+        """Open the bucket in *folder*.  Raises FolderError if that cannot be used."""
         self.name = name
+        self.folder = folder
         self.created_at = clock()
         self._clock = clock
-        self._data = folder / "data"
-        self._records = folder / "objects"
-        self._pending = folder / "uploads"
+        self._data, self._records, self._pending = folder.make(
+            "data", "objects", "uploads"
+        )
         # Guards the two below, and the files they speak of: held while a record is
         # written or bytes are appended, not while the bytes of an object are received.
         self._lock = threading.Lock()
         self._objects: dict[str, StoredObject] = {}
         self._uploads: dict[str, Upload] = {}
-        for path in (self._data, self._records, self._pending):
-            path.mkdir(parents=True, exist_ok=True)
-        self._load()
+        with naming(folder.path):
+            self._load()
 
     def _load(self) -> None:
-        """Read what an earlier process left, and delete what nothing refers to."""
-        for path in (*self._records.glob("*.tmp"), *self._pending.glob("*/*.tmp")):
-            path.unlink()
-        files = {path.name for path in self._data.iterdir()}
-        used = set()
-        for path in self._records.glob("*.json"):
-            stored = read_object(path)
-            if stored.content.file in files:  # else a person has deleted it
+        """Read what an earlier process left, and delete what nothing of it names."""
+        files = {path.name for path in filter(self._is_own_file, self._data.iterdir())}
+        used: set[str] = set()
+        unread: list[Path] = []  # what they name must stay
+
+        def read(path: Path, read_record: Callable[[Path], T]) -> T | None:
+            try:
+                return read_record(path)
+            except UNREADABLE:
+                unread.append(path)
+                return None
+
+        for path in own_records(self._records, OBJECT_RECORD):
+            stored = read(path, read_object)
+            if stored and stored.content.file in files:  # else a person has deleted it
                 self._objects[stored.key] = stored
                 used.add(stored.content.file)
-        for folder in filter(Path.is_dir, self._pending.iterdir()):
-            path = folder / "upload.json"
-            if not path.exists():  # the process ended while it made or deleted this
-                shutil.rmtree(folder)
+        for folder in filter(self._is_own_upload, self._pending.iterdir()):
+            if not os.path.lexists(folder / UPLOAD_RECORD):
+                delete_records(folder)  # the process ended while it made or deleted it
                 continue
-            record = json.loads(path.read_text("utf-8"))
-            upload = self._uploads[folder.name] = Upload(id=folder.name, **record)
-            for path in folder.glob("[0-9]*.json"):
-                part = read_part(path)
-                if part.content.file in files:
+            upload = read(folder / UPLOAD_RECORD, read_upload)
+            for path in own_records(folder, PART_RECORD):
+                part = read(path, read_part)
+                if upload and part and part.content.file in files:
                     upload.parts[part.number] = part
                     used.add(part.content.file)
+            if upload:
+                self._uploads[upload.id] = upload
+        if unread:
+            logger.warning(
+                "bucket %s: these records cannot be read, so no bytes are deleted: %s",
+                self.name,
+                ", ".join(map(repr, map(str, unread[:3]))),
+            )
+            return
         for file in files - used:
             remove(self._data / file)
+
+    def _is_own_file(self, path: Path) -> bool:
+        return self.folder.is_own(path.name) and is_file(path)
+
+    def _is_own_upload(self, path: Path) -> bool:
+        return self.folder.is_own(path.name.lower()) and is_folder(path)
 
     # Content
 
@@ -149,10 +192,12 @@ class Bucket:
 
         What *chunks* raises is raised again.
         """
-        path = self._data / f"{secrets.token_hex(8)}-{readable(key)}"
+        path = self._data / self.folder.new_name(f"-{readable(key)}")
+        file = path.open("xb")
         incoming = None
         try:
-            incoming = Incoming(write_content(path, chunks))
+            with file:
+                incoming = Incoming(write_content(path.name, file, chunks))
             yield incoming
         finally:
             if incoming is None or not incoming.is_kept:
@@ -162,8 +207,29 @@ class Bucket:
         for content in contents:
             remove(self._data / content.file)
 
+    def _path(self, content: Content) -> Path:
+        """Return where *content* is.  Raises OSError if it is not there any more."""
+        path = self._data / content.file
+        if not is_file(path):  # a link may lead anywhere, and a pipe has no end
+            raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
+        return path
+
     def _open(self, content: Content) -> BinaryIO:
-        return (self._data / content.file).open("rb")
+        return self._path(content).open("rb")
+
+    def _write_record(self, path: Path, record: Mapping[str, object]) -> None:
+        """Write a JSON file that is there whole or not at all."""
+        if os.path.lexists(path) and not is_file(path):  # somebody else put it there
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+        temporary = self._data / self.folder.new_name("-record.json")
+        file = temporary.open("x", encoding="utf-8")
+        try:
+            with file:
+                file.write(json.dumps(record, ensure_ascii=False))
+            os.replace(temporary, path)
+        except BaseException:
+            remove(temporary)
+            raise
 
     # Objects, for those who do not come over HTTP
 
@@ -224,11 +290,9 @@ class Bucket:
         return stored
 
     def _replace(self, stored: StoredObject) -> None:
-        write_record(self._record(stored.key), asdict(stored))
+        path = self._records / object_record(stored.key)
+        self._write_record(path, asdict(stored))
         self._objects[stored.key] = stored
-
-    def _record(self, key: str) -> Path:
-        return self._records / f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
     def append(
         self, key: str, position: int, incoming: Incoming, headers: Mapping[str, str]
@@ -264,7 +328,7 @@ class Bucket:
     def _appended(self, content: Content, more: Content) -> Content:
         """Write *more* behind *content*, over what a failed append may have left."""
         checksum = content.crc64
-        with (self._data / content.file).open("r+b") as file, self._open(more) as tail:
+        with self._path(content).open("r+b") as file, self._open(more) as tail:
             file.truncate(content.size)
             file.seek(content.size)
             for chunk in read_chunks(tail, more.size):
@@ -293,7 +357,7 @@ class Bucket:
         with self._lock:
             stored = self._objects.get(key)
             if stored:
-                self._record(key).unlink(missing_ok=True)
+                (self._records / object_record(key)).unlink(missing_ok=True)
                 del self._objects[key]
         if stored:
             self._discard(stored.content)
@@ -308,7 +372,7 @@ class Bucket:
     def initiate(self, key: str, headers: Mapping[str, str]) -> Upload:
         """Begin an upload that is to become the object *key*."""
         upload = Upload(
-            id=secrets.token_hex(16).upper(),
+            id=self.folder.new_name().upper(),
             key=key,
             headers=dict(headers),
             initiated_at=self._clock(),
@@ -321,7 +385,7 @@ class Bucket:
             "initiated_at": upload.initiated_at,
         }
         try:
-            write_record(folder / "upload.json", record)
+            self._write_record(folder / UPLOAD_RECORD, record)
         except OSError:
             folder.rmdir()
             raise
@@ -342,8 +406,8 @@ class Bucket:
         part = Part(number, incoming.content, self._clock())
         with self._lock:
             upload = self._upload(upload_id, key)
-            path = self._pending / upload_id / f"{number:05}.json"
-            write_record(path, asdict(part))
+            path = self._pending / upload_id / part_record(number)
+            self._write_record(path, asdict(part))
             before = upload.parts.get(number)
             upload.parts[number] = part
             incoming.is_kept = True
@@ -412,7 +476,7 @@ class Bucket:
 
     def _delete(self, upload: Upload) -> None:
         """Delete the files of an upload that is over."""
-        shutil.rmtree(self._pending / upload.id, ignore_errors=True)
+        delete_records(self._pending / upload.id)
         self._discard(*(part.content for part in upload.parts.values()))
 
 
@@ -458,17 +522,16 @@ def readable(key: str) -> str:
     return name.encode()[-100:].decode(errors="ignore").rstrip(".")
 
 
-def write_content(path: Path, chunks: Iterable[bytes]) -> Content:
-    """Write *chunks* to a new file and return what they are."""
+def write_content(name: str, file: BinaryIO, chunks: Iterable[bytes]) -> Content:
+    """Write *chunks* to *file*, which has that *name*; return what they are."""
     size = checksum = 0
     digest = hashlib.md5()
-    with path.open("xb") as file:
-        for chunk in chunks:
-            file.write(chunk)
-            digest.update(chunk)
-            checksum = crc64.xz(chunk, checksum)
-            size += len(chunk)
-    return Content(path.name, size, digest.hexdigest().upper(), checksum)
+    for chunk in chunks:
+        file.write(chunk)
+        digest.update(chunk)
+        checksum = crc64.xz(chunk, checksum)
+        size += len(chunk)
+    return Content(name, size, digest.hexdigest().upper(), checksum)
 
 
 def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
@@ -478,27 +541,72 @@ def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
         yield chunk
 
 
-def write_record(path: Path, record: Mapping[str, object]) -> None:
-    """Write a JSON file that is there whole or not at all."""
-    temporary = path.with_suffix(f".{secrets.token_hex(4)}.tmp")
-    try:
-        temporary.write_text(json.dumps(record, ensure_ascii=False), "utf-8")
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+def object_record(key: str) -> str:
+    """Return the name of the record of an object."""
+    return f"{hashlib.sha256(key.encode()).hexdigest()}.json"
+
+
+def part_record(number: int) -> str:
+    return f"{number:05}.json"
+
+
+def own_records(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
+    """Yield the files in *folder* that are called *name*."""
+    for path in folder.iterdir():
+        if name.fullmatch(path.name) and is_file(path):
+            yield path
 
 
 def read_object(path: Path) -> StoredObject:
-    record = json.loads(path.read_text("utf-8"))
-    return StoredObject(**record | {"content": Content(**record["content"])})
+    """Read the record of an object.  Raises one of UNREADABLE, as the next two do."""
+    record = read_record(path)
+    stored = StoredObject(**record | {"content": read_content(record)})
+    if path.name != object_record(stored.key):
+        raise ValueError("the record is that of another object")
+    return stored
+
+
+def read_upload(path: Path) -> Upload:
+    return Upload(id=path.parent.name, **read_record(path))
 
 
 def read_part(path: Path) -> Part:
+    record = read_record(path)
+    part = Part(**record | {"content": read_content(record)})
+    if path.name != part_record(part.number):
+        raise ValueError("the record is that of another part")
+    return part
+
+
+def read_record(path: Path) -> dict[str, Any]:
+    if not is_file(path):
+        raise ValueError("the record is a link or no file")
     record = json.loads(path.read_text("utf-8"))
-    return Part(**record | {"content": Content(**record["content"])})
+    if not isinstance(record, dict):
+        raise TypeError("the record is no object of JSON")
+    return record
+
+
+def read_content(record: Mapping[str, Any]) -> Content:
+    content = Content(**record["content"])
+    if [type(value) for value in astuple(content)] != [str, int, str, int]:
+        raise TypeError("the record has another kind of content")
+    return content
+
+
+def delete_records(folder: Path) -> None:
+    """Delete our files in the folder of an upload, and itself if it is empty then."""
+    remove(folder / UPLOAD_RECORD)  # first: without it there is no upload
+    with suppress(OSError):
+        for path in own_records(folder, PART_RECORD):
+            with suppress(*UNREADABLE):
+                read_part(path)
+                remove(path)
+        folder.rmdir()
 
 
 def remove(path: Path) -> None:
     """Delete a file; on Windows one that is being read stays until the next start."""
     with suppress(OSError):
-        path.unlink()
+        if is_file(path):
+            path.unlink()

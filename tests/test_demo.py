@@ -19,6 +19,7 @@ import pytest
 from support import request
 
 from demo.__main__ import UPLOAD_DEFAULTS, parse_arguments
+from demo.oss_folder import SUFFIX
 
 ROOT = Path(__file__).parent.parent
 PICTURE = ROOT / "demo" / "upload-page.png"
@@ -142,7 +143,10 @@ def test_the_upload_commands_upload_a_picture_of_ones_own(
     output = run(*command)
 
     assert output == f"uploaded {picture} as my-photos/我的/{picture.name}\n"
-    assert stored(objects / "my-photos")[f"我的/{picture.name}"] == picture.read_bytes()
+    assert (
+        stored(objects / f"my-photos{SUFFIX}")[f"我的/{picture.name}"]
+        == picture.read_bytes()
+    )
 
 
 def test_the_picture_of_the_commands_is_there(demo: Demo) -> None:
@@ -174,7 +178,7 @@ def test_pictures_are_there_again_after_a_restart_and_nothing_else_is_left(
         with running("--folder", str(objects), folder=temporary) as demo:
             command = demo.command("upload.py")
             run(*command[:2], "LICENSE", *command[3:])
-            kept = stored(objects / "demo-bucket")
+            kept = stored(objects / f"demo-bucket{SUFFIX}")
 
     assert list(kept) == ["photos/LICENSE"]
     assert list(temporary.iterdir()) == []
@@ -197,7 +201,9 @@ def test_a_demo_that_is_killed_keeps_what_was_uploaded(tmp_path: Path) -> None:
         run(*command[:2], "LICENSE", *command[3:])
         demo.process.send_signal(signal.SIGKILL)
 
-    assert list(stored(objects / "demo-bucket")) == ["photos/LICENSE"]
+    assert list(stored(objects / f"demo-bucket{SUFFIX}")) == ["photos/LICENSE"]
+    with running(*arguments, folder=tmp_path):
+        assert list(stored(objects / f"demo-bucket{SUFFIX}")) == ["photos/LICENSE"]
 
 
 def start(*arguments: str) -> tuple[int, str]:
@@ -232,6 +238,31 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
     outcome = start("--folder", str(path))
 
     assert outcome == (1, f"demo: folder {path}: Not a directory; use --folder DIR\n")
+
+
+def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> None:
+    names = ("data/thesis.txt", "uploads/2024/cat.jpg", "objects/a.tmp")
+    paths = [tmp_path / "wp-content" / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+
+    outcome = start("--folder", str(tmp_path), "--bucket", "wp-content")
+
+    assert outcome == (
+        1,
+        f"demo: folder {tmp_path}: it holds other files and no valid oss-stand-in.json,"
+        " the mark of a folder for objects; a new or an empty folder is allowed, and "
+        "one with that mark; use --folder DIR\n",
+    )
+    assert [path.read_text() for path in paths] == ["mine"] * 3
+
+
+def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -> None:
+    outcome = start("--folder", str(objects))
+
+    message = f"folder {objects}: another stand-in or demo uses it"
+    assert outcome == (1, f"demo: {message}; use --folder DIR\n")
 
 
 @pytest.mark.parametrize(

@@ -67,9 +67,8 @@ def stand_ins(sts_client: StsClient) -> Iterator[Cloud]:
 def cloud(stand_ins: Cloud) -> Iterator[Cloud]:
     with fresh(stand_ins) as cloud:
         yield cloud
-        assert cloud.oss.folder
-        for name, bucket in cloud.buckets.items():  # nothing is left of what failed
-            files = list((cloud.oss.folder / name / "data").iterdir())
+        for bucket in cloud.buckets.values():  # nothing is left of what failed
+            files = list((bucket.folder.path / "data").iterdir())
             assert len(files) == len(bucket.objects())
 
 

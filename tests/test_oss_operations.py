@@ -2316,10 +2316,9 @@ def test_a_malformed_chunked_body_is_refused(
     assert bucket.keys() == []
 
 
-def data_files(oss: OssStandIn, bucket: Bucket) -> list[str]:
+def data_files(bucket: Bucket) -> list[str]:
     """The files with bytes of objects and parts of *bucket*."""
-    assert oss.folder
-    return [path.name for path in (oss.folder / bucket.name / "data").iterdir()]
+    return [path.name for path in (bucket.folder.path / "data").iterdir()]
 
 
 def requests_of(oss: OssStandIn | RemoteOss, bucket: Bucket) -> list[str]:
@@ -2372,7 +2371,7 @@ def test_a_client_that_goes_away_leaves_nothing_behind(
             reset(connection)
     wait_for(lambda: requests_of(oss, bucket)[-1:] == ["IncompleteBody"])
 
-    assert data_files(oss, bucket) == []
+    assert data_files(bucket) == []
     assert bucket.keys() == []
     assert bucket.parts(upload_id, "cat") == []
     assert client.put("cat", b"hello").status == 200
@@ -2629,7 +2628,7 @@ def test_what_many_threads_read_is_always_some_whole_version(
         list(pool.map(work, range(32)))
 
     assert problems == []
-    assert len(data_files(oss, bucket)) == len(bucket.keys())
+    assert len(data_files(bucket)) == len(bucket.keys())
 
 
 def test_an_upload_that_the_stand_in_cuts_off_leaves_nothing(
@@ -2641,7 +2640,7 @@ def test_an_upload_that_the_stand_in_cuts_off_leaves_nothing(
     with pytest.raises(ConnectionError):
         client.put_part("cat", upload_id, 1, bytes(10_000))
 
-    assert data_files(oss, bucket) == []
+    assert data_files(bucket) == []
     assert client.put_part("cat", upload_id, 1, bytes(10_000)).status == 200
 
 

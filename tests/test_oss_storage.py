@@ -35,16 +35,25 @@ from oss_support import (
 
 from demo.oss import OssStandIn
 from demo.oss_error import OssError
+from demo.oss_folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
 from demo.oss_storage import CHUNK_BYTES, MIN_PART_BYTES, Bucket, Incoming, StoredObject
 from demo.sts import StsStandIn
 
 ROOT = Path(__file__).parent.parent
 PART = b"p" * MIN_PART_BYTES
+HOME = f"{BUCKET}{SUFFIX}"  # the folder of the bucket
+
+
+def bucket_folder(folder: Path) -> BucketFolder:
+    """Return the folder of the bucket in *folder*, which need not have a mark."""
+    mark = folder / MARK
+    folder_id = read_id(mark.read_bytes()) if mark.exists() else ""
+    return ObjectFolder(folder, folder_id).bucket(BUCKET)
 
 
 def make_bucket(folder: Path) -> Bucket:
     """Open the bucket in *folder*, as a stand-in does when it starts."""
-    return Bucket(BUCKET, folder / BUCKET, lambda: 1_700_000_000.5)
+    return Bucket(BUCKET, bucket_folder(folder), lambda: 1_700_000_000.5)
 
 
 @pytest.fixture
@@ -171,35 +180,33 @@ def test_a_temporary_folder_is_deleted_in_the_end(sts: StsStandIn) -> None:
     assert not folder.exists()
 
 
-# What a process that is killed, or a person, may leave in the folder of a bucket.
-LEFT_BEHIND = [
-    pytest.param(["data/0123456789abcdef-cat"], id="bytes that were not recorded"),
-    pytest.param(["data/0123456789abcdef-a.json.tmp"], id="bytes with a short name"),
-    pytest.param(["objects/00.1234.tmp"], id="half a record"),
-    pytest.param(["uploads/AB/"], id="an upload that had just begun"),
-    pytest.param(["uploads/AB/upload.1234.tmp"], id="an upload with half a record"),
-    pytest.param(["uploads/AB/00001.json"], id="an upload that was being aborted"),
-    pytest.param(
-        ["uploads/AB/00001.1234.tmp", "uploads/AB/00002.json"], id="and more of it"
-    ),
-]
-
-
-@pytest.mark.parametrize("left", LEFT_BEHIND)
+@pytest.mark.parametrize(
+    ("folder", "rest"),
+    [
+        pytest.param("data", "-cat", id="bytes that were not recorded"),
+        pytest.param("data", "-record.json", id="half a record"),
+        pytest.param("uploads", "", id="an upload that had just begun"),
+        pytest.param("uploads", "/00001.json", id="an upload that was being aborted"),
+    ],
+)
 def test_what_was_cut_off_is_swept_at_the_next_start(
-    bucket: Bucket, tmp_path: Path, left: list[str]
+    bucket: Bucket, tmp_path: Path, folder: str, rest: str
 ) -> None:
+    """A process that is killed may leave these."""
     bucket.put("cat", b"cat")
     upload = bucket.initiate("dog", {})
     etag = put_part(bucket, upload.id, "dog", 1, b"dog")
     before = files(tmp_path)
-    for name in left:
-        path = tmp_path / BUCKET / name
-        path.parent.mkdir(exist_ok=True)
-        if name.endswith("/"):
-            path.mkdir()
-        else:
-            path.write_text('{"key": ')
+    part = (bucket.folder.path / "uploads" / upload.id / "00001.json").read_bytes()
+    if folder == "data":
+        path = bucket.folder.path / folder / bucket.folder.new_name(rest)
+        path.write_text('{"key": ')
+    else:
+        path = bucket.folder.path / folder / bucket.folder.new_name().upper()
+        path.mkdir()
+        if rest:
+            (path / rest[1:]).write_bytes(part)
+    assert files(tmp_path) > before
 
     again = make_bucket(tmp_path)
 
@@ -207,18 +214,6 @@ def test_what_was_cut_off_is_swept_at_the_next_start(
     assert again.read("cat") == b"cat"
     again.complete(upload.id, "dog", [(1, etag)])
     assert again.read("dog") == b"dog"
-
-
-def test_half_a_record_of_a_part_is_swept(bucket: Bucket, tmp_path: Path) -> None:
-    upload = bucket.initiate("dog", {})
-    put_part(bucket, upload.id, "dog", 1, b"dog")
-    before = files(tmp_path)
-    (tmp_path / BUCKET / "uploads" / upload.id / "00002.1234.tmp").write_text("{")
-
-    again = make_bucket(tmp_path)
-
-    assert files(tmp_path) == before
-    assert [part.number for part in again.parts(upload.id, "dog")] == [1]
 
 
 @pytest.mark.parametrize("key", ["a.tmp", "a.json", "upload.json", "00001.json"])
@@ -236,24 +231,13 @@ def test_a_name_that_means_something_to_the_storage_is_a_name(
     assert again.read(key) == b"2"
 
 
-def test_files_of_others_do_not_keep_a_bucket_from_opening(
-    bucket: Bucket, tmp_path: Path
-) -> None:
-    bucket.put("cat", b"cat")
-    for name in (".DS_Store", "objects/.DS_Store", "uploads/.DS_Store"):
-        (tmp_path / BUCKET / name).write_text("Finder")
-    (tmp_path / BUCKET / "data" / "a folder").mkdir()
-
-    assert make_bucket(tmp_path).read("cat") == b"cat"
-
-
 def test_bytes_that_a_person_deletes_are_gone_with_what_was_known_of_them(
     bucket: Bucket, tmp_path: Path
 ) -> None:
     bucket.put("cat", b"cat")
     upload = bucket.initiate("dog", {})
     put_part(bucket, upload.id, "dog", 1, b"dog")
-    for path in (tmp_path / BUCKET / "data").iterdir():
+    for path in (tmp_path / HOME / "data").iterdir():
         path.unlink()
 
     again = make_bucket(tmp_path)
@@ -269,8 +253,8 @@ def test_the_files_of_an_object_can_be_told_by_a_person(
 ) -> None:
     bucket.put("photos/猫 1.jpg", b"cat")
 
-    (data,) = (tmp_path / BUCKET / "data").iterdir()
-    (record,) = (tmp_path / BUCKET / "objects").iterdir()
+    (data,) = (tmp_path / HOME / "data").iterdir()
+    (record,) = (tmp_path / HOME / "objects").iterdir()
     assert data.name.endswith("-猫_1.jpg")
     assert data.read_bytes() == b"cat"
     assert json.loads(record.read_text("utf-8"))["key"] == "photos/猫 1.jpg"
@@ -320,13 +304,14 @@ def test_any_name_is_that_of_one_object(bucket: Bucket, tmp_path: Path) -> None:
         }
     for key in AWKWARD_KEYS:
         bucket.delete(key)
-    assert files(tmp_path) == {f"{BUCKET}/{n}" for n in ("data", "objects", "uploads")}
+    assert files(tmp_path) == {f"{HOME}/{n}" for n in ("data", "objects", "uploads")}
 
 
 @pytest.mark.parametrize("key", AWKWARD_KEYS)
 def test_no_name_leads_out_of_the_folders_of_the_bucket(
     tmp_path: Path, key: str
 ) -> None:
+    (tmp_path / "in" / "side").mkdir(parents=True)
     bucket = make_bucket(tmp_path / "in" / "side")
     bucket.put(key, b"1")
     append(bucket, f"{key}+", 0, b"1")
@@ -334,7 +319,7 @@ def test_no_name_leads_out_of_the_folders_of_the_bucket(
     upload = bucket.initiate(key, {})
     put_part(bucket, upload.id, key, 1, b"1")
 
-    home = f"in/side/{BUCKET}"
+    home = f"in/side/{HOME}"
     folders = {path.rpartition("/")[0] for path in files(tmp_path)}
     assert folders == {
         f"{home}/data",
@@ -518,16 +503,16 @@ def complete(uploads: Uploads) -> OssReply:
 
 
 DATA = "data/*"
-OBJECT, OBJECT_HALF = "objects/*.json", "objects/*.tmp"
-RECORD, RECORD_HALF = "uploads/*.json", "uploads/*.tmp"
+OBJECT, RECORD = "objects/*.json", "uploads/*.json"
+HALF_RECORD = "data/*-record.json"
 
 FAILURES = [
     *itertools.product(
-        [put_again, put_new, copy, append_first, complete], [DATA, OBJECT, OBJECT_HALF]
+        [put_again, put_new, copy, append_first, complete], [DATA, OBJECT, HALF_RECORD]
     ),
-    *itertools.product([append_more], [OBJECT, OBJECT_HALF]),
-    *itertools.product([upload_part, replace_part], [DATA, RECORD, RECORD_HALF]),
-    *itertools.product([initiate], [RECORD, RECORD_HALF, "uploads/*"]),
+    *itertools.product([append_more], [OBJECT, HALF_RECORD]),
+    *itertools.product([upload_part, replace_part], [DATA, RECORD, HALF_RECORD]),
+    *itertools.product([initiate], [RECORD, HALF_RECORD, "uploads/*"]),
 ]
 
 
@@ -546,7 +531,7 @@ def test_a_full_disk_is_an_internal_error_and_changes_nothing(
     client, before = uploads.client, files(tmp_path)
     listed = client.get("").body, client.get("", {"uploads": ""}).body
 
-    disk.full, disk.room = f"{BUCKET}/{full}", room
+    disk.full, disk.room = f"{HOME}/{full}", room
     reply = use(uploads)
     assert disk.failures
     disk.full = ""
@@ -565,8 +550,8 @@ def test_an_append_that_fails_half_way_can_be_made_again(
     uploads: Uploads, disk: Disk, tmp_path: Path, room: int
 ) -> None:
     client = uploads.client
-    for full in ("data/*-log", OBJECT_HALF, OBJECT):
-        disk.full, disk.room = f"{BUCKET}/{full}", room
+    for full in ("data/*-log", HALF_RECORD, OBJECT):
+        disk.full, disk.room = f"{HOME}/{full}", room
         assert append_more(uploads).outcome == (500, "InternalError")
         disk.full = ""
         assert client.get("log").body == b"hello "
@@ -629,7 +614,7 @@ def test_bytes_that_are_missing_are_an_internal_error(
     uploads: Uploads, tmp_path: Path
 ) -> None:
     client = uploads.client
-    for path in (tmp_path / BUCKET / "data").glob("*-cat"):
+    for path in (tmp_path / HOME / "data").glob("*-cat"):
         path.unlink()
 
     assert client.get("cat").outcome == (500, "InternalError")
@@ -652,7 +637,7 @@ def test_a_record_is_replaced_and_never_half_written(
 
     def make_copy(folder: Path) -> Bucket:
         copied = Path(tempfile.mkdtemp(dir=folder.parent))
-        shutil.copytree(folder / BUCKET, copied / BUCKET)
+        shutil.copytree(folder / HOME, copied / HOME)
         return make_bucket(copied)
 
     monkeypatch.setattr(os, "replace", look_first)
@@ -698,7 +683,7 @@ class MeetingBucket(Bucket):
 
 @pytest.fixture
 def meeting_bucket(tmp_path: Path) -> MeetingBucket:
-    return MeetingBucket(BUCKET, tmp_path / BUCKET, lambda: 1_700_000_000.5)
+    return MeetingBucket(BUCKET, bucket_folder(tmp_path), lambda: 1_700_000_000.5)
 
 
 def outcome_of(use: Callable[[], object]) -> str:
@@ -729,7 +714,7 @@ def test_an_upload_that_is_completed_twice_at_once_is_completed_once(
 
     assert outcomes == ["NoSuchUpload", "NoSuchUpload", "done"]
     assert bucket.read("cat") == b"cat"
-    assert len(files(tmp_path / BUCKET / "data")) == 1
+    assert len(files(tmp_path / HOME / "data")) == 1
     assert (bucket.uploads(), make_bucket(tmp_path).uploads()) == ([], [])
 
 
@@ -745,7 +730,7 @@ def test_one_object_is_made_where_several_may_not_be_overwritten(
     outcomes = at_once(bucket, *[lambda: put(b"cat")] * 4)
 
     assert outcomes == ["FileAlreadyExists"] * 3 + ["done"]
-    assert len(files(tmp_path / BUCKET / "data")) == 1
+    assert len(files(tmp_path / HOME / "data")) == 1
 
 
 def test_one_of_several_appends_to_one_position_succeeds(
@@ -758,7 +743,7 @@ def test_one_of_several_appends_to_one_position_succeeds(
 
     assert outcomes == ["PositionNotEqualToLength"] * 3 + ["done"]
     assert bucket.read("log") == b"hello world"
-    assert len(files(tmp_path / BUCKET / "data")) == 1
+    assert len(files(tmp_path / HOME / "data")) == 1
 
 
 def test_a_part_that_arrives_after_its_upload_was_aborted_is_dropped(
@@ -814,7 +799,7 @@ def test_parts_that_go_while_they_are_joined_are_missed(
     if how == "replace a part":
         bucket.complete(upload.id, "cat", None)
         assert bucket.read("cat") == PART + b"another end"
-    assert len(files(tmp_path / BUCKET / "data")) <= 1
+    assert len(files(tmp_path / HOME / "data")) <= 1
 
 
 def test_who_has_an_object_open_reads_it_to_its_end(bucket: Bucket) -> None:
@@ -897,9 +882,9 @@ def test_a_bucket_is_a_dictionary_on_the_disk(
         assert bucket.keys() == sorted(model)
         assert {key: bucket.read(key) for key in model} == model
         assert bucket.uploads() == []
-        assert len(files(folder / BUCKET / "data") - {"."}) == len(model)
-        assert len(list((folder / BUCKET / "objects").iterdir())) == len(model)
-        assert list((folder / BUCKET / "uploads").iterdir()) == []
+        assert len(files(folder / HOME / "data") - {"."}) == len(model)
+        assert len(list((folder / HOME / "objects").iterdir())) == len(model)
+        assert list((folder / HOME / "uploads").iterdir()) == []
 
 
 # --- Much -----------------------------------------------------------------------
