@@ -11,8 +11,9 @@ is known, enabled, and allowed to assume a role that trusts its owner.  It remem
 what it was asked and what it issued, and can be told to throttle, fail or misbehave.
 
 It imitates AssumeRole and GetCallerIdentity.  It does not imitate, and answers with
-501: other actions, MFA, unknown or repeated parameters, a JSON body in RPC style, a
-body without Content-Length, and role chaining by a token that has a session policy.
+501: other actions, MFA, unknown or repeated parameters and headers, signatures of a
+SignatureType, a JSON body in RPC style, a body without Content-Length, and role
+chaining by a token that has a session policy.
 What else differs: no TLS; roles trust ARNs, without conditions; all callers share one
 quota; an empty parameter counts as absent; the grammar of a policy is as strict as in
 demo.ram; and which of several errors is reported is ours where the documentation gives
@@ -36,7 +37,7 @@ import struct
 import threading
 import time
 import uuid
-from collections import OrderedDict, deque
+from collections import Counter, OrderedDict, deque
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -96,7 +97,8 @@ MANDATORY = {
     "ACS3": [*_BOTH, "SignedHeaders"],
     "RPC": [*_BOTH, "SignatureNonce", "SignatureVersion"],
 }
-COMMON = {*MANDATORY["RPC"], "Format", "SecurityToken"}
+OPTIONAL = {"Format", "SecurityToken", "RegionId", "SignatureType"}
+COMMON = {*MANDATORY["RPC"], *OPTIONAL}
 SIGNATURE_METHODS = {  # and SignatureVersion
     "ACS3": ("ACS3-HMAC-SHA256", None),
     "RPC": ("HMAC-SHA1", "1.0"),
@@ -115,6 +117,7 @@ ACS3_AUTHORIZATION = re.compile(
 TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", re.ASCII)
 CONTENT_LENGTH = re.compile(r"[0-9]{1,6}")  # up to 1 MB, ours
 NO_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+SINGLE_HEADERS = {"authorization", "content-length", "content-type", "host"}
 FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 # HTTP status, Code and Message.  No page gives the Message of InvalidSignatureMethod;
@@ -306,6 +309,11 @@ def body_params(headers: Mapping[str, str], body: bytes) -> list[tuple[str, str]
     return [(k, v if isinstance(v, str) else json.dumps(v)) for k, v in members.items()]
 
 
+def is_single(name: str) -> bool:
+    """Tell whether a header decides what a call means, so that there may be but one."""
+    return name in SINGLE_HEADERS or name.startswith("x-acs-")
+
+
 def media_type(headers: Mapping[str, str]) -> str:
     return headers.get("content-type", "").partition(";")[0].strip().lower()
 
@@ -427,9 +435,15 @@ def check_request(request: Request) -> None:
         raise not_imitated("a JSON body in RPC style")
     if request.action in OTHER_ACTIONS:
         raise not_imitated(request.action)
+    if common.get("SignatureType"):  # a key pair has an empty one, in many SDKs
+        raise not_imitated(f"SignatureType {common['SignatureType']}")
     for name in MANDATORY[style]:
         if not common.get(name):
             raise missing(name) if style == "RPC" else Refused("IncompleteSignature")
+    for name, value in request.query + request.form if style == "ACS3" else ():
+        if common.get(name, value) != value:
+            message = f"The parameter {name} is not that of the headers."
+            raise Refused(f"InvalidParameter.{name}", message)
     if common["Version"] != API_VERSION:
         raise Refused("InvalidVersion")
     if request.action not in ACTIONS:
@@ -466,11 +480,14 @@ def check_signature(request: Request, access_key_secret: str) -> None:
         string_to_sign = rpc_string_to_sign(request.method, params)
         signature = rpc_signature(access_key_secret, string_to_sign)
     else:
-        # The page: common headers that are present must be signed.
+        # The page: common headers that are present must be signed, and SignedHeaders
+        # are in lower case and in alphabetical order.
         signed_headers, body_hash = common["SignedHeaders"], sha256(request.body)
+        names = signed_headers.split(";")
+        is_in_order = names == sorted({name.lower() for name in names if name})
         must_be_signed = {"host", "x-acs-content-sha256"}
         must_be_signed |= {name for name in headers if name.startswith("x-acs-")}
-        if not must_be_signed <= set(signed_headers.split(";")):
+        if not is_in_order or not must_be_signed <= set(names):
             raise Refused("IncompleteSignature")
         string_to_sign = acs3_string_to_sign(
             request.method, request.query, headers, signed_headers, body_hash
@@ -939,6 +956,10 @@ class _Handler(LoopbackHandler):
         length = headers.get("content-length", "0")
         if "transfer-encoding" in headers or not CONTENT_LENGTH.fullmatch(length):
             self.send_error(501, "The STS stand-in does not imitate such a body")
+            return
+        names = Counter(name.lower() for name in self.headers)
+        if any(names[n] > 1 and is_single(n) for n in names):
+            self.send_error(501, "The STS stand-in does not imitate repeated headers")
             return
         body = self.rfile.read(int(length))
         now = self.server.service.clock()

@@ -24,7 +24,7 @@ MEGABYTE = 1024 * 1024
 
 needs_node = pytest.mark.skipif(
     not shutil.which("node") or not NODE_MODULES.exists(),
-    reason="needs Node, and ali-oss: npm install --prefix demo",
+    reason="needs Node, and its packages: npm install --prefix demo",
 )
 
 

@@ -170,6 +170,7 @@ def call_rpc(
     method: str = "GET",
     signature: str | None = None,
     altered: Mapping[str, str] | None = None,
+    headers: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> Answer:
     """Call in RPC style.  What is None is not sent, what is *altered* not signed."""
@@ -190,8 +191,9 @@ def call_rpc(
         signature = rpc_signature(by.access_key_secret, string_to_sign)
     sent = urlencode({**params, "Signature": signature, **(altered or {})})
     if method == "GET":
-        return send(sts, method, f"/?{sent}")
-    return send(sts, method, "/", {"Content-Type": FORM}, sent.encode())
+        return send(sts, method, f"/?{sent}", headers)
+    form = {"Content-Type": FORM, **(headers or {})}
+    return send(sts, method, "/", form, sent.encode())
 
 
 def call_acs3(
@@ -203,12 +205,15 @@ def call_acs3(
     altered: Mapping[str, str] | None = None,
     headers: Mapping[str, str | None] | None = None,
     unsigned: str = "",
+    also: Mapping[str, str] | None = None,
+    signed_headers: Callable[[list[str]], list[str]] = sorted,
     body: bytes = b"",
     **changes: Any,
 ) -> Answer:
     """Call in ACS3 style.  What is None is not sent, what is *altered* not signed.
 
-    Common parameters are sent in the headers that stand for them.
+    Common parameters are sent in the headers that stand for them; what is *also* in the
+    query is signed with the rest of it.
     """
     params: dict[str, str | None] = {
         "AccessKeyId": by.access_key_id,
@@ -232,8 +237,8 @@ def call_acs3(
         **(headers or {}),
     }
     sent = {name: value for name, value in all_headers.items() if value is not None}
-    query = business_params(params)
-    signed = ";".join(sorted(sent.keys() - {unsigned}))
+    query = business_params(params) | dict(also or {})
+    signed = ";".join(signed_headers(list(sent.keys() - {unsigned})))
     body_hash = hashlib.sha256(body).hexdigest()
     string_to_sign = acs3_string_to_sign(method, query.items(), sent, signed, body_hash)
     if signature is None:
@@ -616,6 +621,9 @@ def test_refusal_can_be_traced(sts: StsStandIn) -> None:
         pytest.param(  # what the SDK makes of a dict
             {"Policy.Version": "1"}, "AssumeRole with Policy.Version", id="policy"
         ),
+        pytest.param(
+            {"SignatureType": "BEARERTOKEN"}, "SignatureType BEARERTOKEN", id="bearer"
+        ),
     ],
 )
 def test_what_is_not_imitated_is_refused_loudly(
@@ -762,6 +770,81 @@ def test_acs3_header_left_unsigned_is_refused(sts: StsStandIn, name: str) -> Non
     answer = call_acs3(sts, by=issue(sts), unsigned=name)
 
     assert answer.error == documented("IncompleteSignature")
+
+
+@pytest.mark.parametrize(
+    "signed_headers",
+    [
+        pytest.param(lambda names: sorted(names, reverse=True), id="unsorted"),
+        pytest.param(lambda names: ["x-acs-date", *sorted(names)], id="another first"),
+        pytest.param(lambda names: sorted([*names, "host"]), id="one twice"),
+        pytest.param(lambda names: sorted(names * 2), id="all twice"),
+        pytest.param(lambda names: sorted([*names, "Accept"]), id="upper case"),
+        pytest.param(lambda names: ["", *sorted(names)], id="empty"),
+        pytest.param(lambda names: [*sorted(names), ""], id="empty at the end"),
+    ],
+)
+def test_acs3_signed_headers_out_of_order_are_refused(
+    sts: StsStandIn, signed_headers: Callable[[list[str]], list[str]]
+) -> None:
+    accept = {"accept": "application/json"}
+
+    answer = call_acs3(sts, headers=accept, signed_headers=signed_headers)
+
+    assert answer.error == documented("IncompleteSignature")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("Action", "GetCallerIdentity"),
+        ("Version", "2014-05-26"),
+        ("Timestamp", "2026-01-02T03:04:05Z"),
+        ("SignatureNonce", "another"),
+        ("AccessKeyId", "LTAI5tOther"),
+        ("SecurityToken", "CAIS"),
+        ("SignatureMethod", "HMAC-SHA1"),
+        ("Signature", "x"),
+    ],
+)
+@pytest.mark.parametrize("place", ["query", "body"])
+def test_acs3_call_that_contradicts_its_headers_is_refused(
+    sts: StsStandIn, name: str, value: str, place: str
+) -> None:
+    token = issue(sts)
+    headers = {"content-type": FORM}
+
+    if place == "query":
+        answer = call_acs3(sts, by=token, also={name: value})
+    else:
+        body = urlencode({name: value}).encode()
+        answer = call_acs3(sts, by=token, body=body, headers=headers)
+
+    assert answer.error == (
+        f"400 InvalidParameter.{name}: The parameter {name} is not that of the headers."
+    )
+
+
+def test_acs3_call_may_say_again_what_its_headers_say(sts: StsStandIn) -> None:
+    same = {"Action": "AssumeRole", "Version": "2015-04-01"}
+
+    assert call_acs3(sts, also=same).status == 200
+
+
+@both_styles
+def test_region_and_an_empty_signature_type_are_common_parameters(
+    sts: StsStandIn, call: Call
+) -> None:
+    common = {"RegionId": "cn-hangzhou", "SignatureType": ""}
+
+    assert call(sts, **common).status == 200
+    assert call(sts, Action="GetCallerIdentity", **NO_PARAMS, **common).status == 200
+    assert "RegionId" not in sts.requests[0].params
+
+
+def test_rpc_call_may_contradict_headers_that_it_does_not_sign(sts: StsStandIn) -> None:
+    """pop-core has the name of the action there as its caller wrote it."""
+    assert call_rpc(sts, headers={"x-acs-action": "assumeRole"}).status == 200
 
 
 @pytest.mark.parametrize(
@@ -972,6 +1055,44 @@ def test_repeated_parameter_is_not_imitated(sts: StsStandIn) -> None:
     answer = call_acs3(sts, body=b"RoleSessionName=bob", headers=headers)
 
     assert answer.code == "NotImitated"
+
+
+def test_repeated_common_parameter_is_not_imitated(sts: StsStandIn) -> None:
+    common = dict.fromkeys(sts_module.MANDATORY["RPC"], "a") | {
+        "Action": "GetCallerIdentity",
+        "Format": "JSON",
+        "SignatureMethod": "HMAC-SHA1",
+        "SignatureVersion": "1.0",
+        "Version": "2015-04-01",
+    }
+    query = urlencode([("Action", "AssumeRole"), *common.items()])
+
+    assert send(sts, "GET", f"/?{query}").code == "NotImitated"
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "Authorization: ACS3-HMAC-SHA256",
+        "x-acs-action: GetCallerIdentity",
+        "X-Acs-Date: 2026-01-02T03:04:05Z",
+        "Content-Length: 0",
+        "content-type: application/json",
+        "Host: sts.aliyuncs.com",
+    ],
+)
+def test_repeated_header_is_not_imitated(sts: StsStandIn, line: str) -> None:
+    name = line.partition(":")[0]
+    once = [f"{name}: 0", line] if name == "Content-Length" else [f"{name}: a", line]
+    head = "\r\n".join(["POST / HTTP/1.1", *once, "", ""])
+
+    with socket.create_connection(("127.0.0.1", sts.port), timeout=20) as connection:
+        connection.sendall(head.encode())
+        reply = b"".join(iter(lambda: connection.recv(4096), b""))
+
+    assert reply.startswith(b"HTTP/1.1 501 ")
+    assert b"repeated headers" in reply
+    assert sts.requests == []
 
 
 def test_chunked_body_is_not_imitated(sts: StsStandIn) -> None:
