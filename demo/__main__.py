@@ -21,7 +21,7 @@ from demo.page import UploadPage
 from demo.sts import StsStandIn
 
 try:
-    from demo.oss import OssStandIn
+    from demo.oss import CorsRule, OssStandIn
 except ImportError as error:
     raise SystemExit(
         f"demo: {error.name} is missing; run: "
@@ -72,6 +72,11 @@ def start(
 
     Raises DemoError and ConfigError.
     """
+    page = UploadPage(port=options.page_port)
+    with port_of("--page-port", options.page_port):
+        stack.enter_context(page)
+    origins = [*page.origins, *options.origin]
+
     sts = StsStandIn(port=options.sts_port)
     with port_of("--sts-port", options.sts_port):
         stack.enter_context(sts)
@@ -82,12 +87,12 @@ def start(
     try:
         with port_of("--oss-port", options.oss_port):
             stack.enter_context(oss)
-        oss.create_bucket(options.bucket)
+        oss.create_bucket(options.bucket, [CorsRule(allowed_origins=origins)])
     except FolderError as error:
         raise DemoError(f"{error}; use --folder DIR") from None
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    config = write_config(folder, sts.url, options.bucket, options.prefix)
+    config = write_config(folder, sts.url, options.bucket, options.prefix, origins)
     tokens = sts_tokens.TokenCache(sts_tokens.StsClient().assume_role)
     with port_of("--port", options.port):
         server = sts_server.TokenServer(
@@ -95,16 +100,15 @@ def start(
         )
     token_url = f"http://127.0.0.1:{server.server_port}/"
 
-    settings = {
-        "tokenUrl": token_url,
-        "endpoint": oss.url,
-        "region": oss.region,
-        "bucket": options.bucket,
-        "prefix": options.prefix,
-    }
-    page = UploadPage(settings, options.page_port)
-    with port_of("--page-port", options.page_port):
-        stack.enter_context(page)
+    page.show(
+        {
+            "tokenUrl": token_url,
+            "endpoint": oss.url,
+            "region": oss.region,
+            "bucket": options.bucket,
+            "prefix": options.prefix,
+        }
+    )
     return server, welcome(page.url, token_url, config, sts, oss, options)
 
 
@@ -212,6 +216,15 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         default="photos/",
         help="what the names of all objects begin with (default: %(default)s)",
     )
+    parser.add_argument(
+        "--origin",
+        type=page_origin,
+        action="append",
+        default=[],
+        metavar="URL",
+        help="origin of a web page of yours that may use the token server and OSS as "
+        "the upload page does, such as http://localhost:3000; may be given repeatedly",
+    )
     return parser.parse_args(argv)
 
 
@@ -231,6 +244,15 @@ def object_prefix(text: str) -> str:
     return text
 
 
+def page_origin(text: str) -> str:
+    if not sts_config.ORIGIN.fullmatch(text):
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an origin as browsers send it, such as "
+            "http://localhost:3000, without a default port or a slash"
+        )
+    return text
+
+
 def role_policy(bucket: str) -> str:
     """Return what the role may do: all, in *bucket*."""
     resources = [f"acs:oss:*:*:{bucket}", f"acs:oss:*:*:{bucket}/*"]
@@ -238,7 +260,9 @@ def role_policy(bucket: str) -> str:
     return json.dumps({"Version": "1", "Statement": [statement]})
 
 
-def write_config(folder: Path, sts_url: str, bucket: str, prefix: str) -> Path:
+def write_config(
+    folder: Path, sts_url: str, bucket: str, prefix: str, origins: list[str]
+) -> Path:
     """Write a config.json as an operator would fill it in."""
     path = folder / "config.json"
     path.touch(mode=0o600)
@@ -252,6 +276,7 @@ def write_config(folder: Path, sts_url: str, bucket: str, prefix: str) -> Path:
                 "PolicyFile": str(POLICY_FILE),
                 "BucketName": bucket,
                 "ObjectPrefix": prefix,
+                "AllowedOrigins": origins,
                 "StsEndpoint": sts_url,
             },
             indent=2,

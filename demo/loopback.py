@@ -39,8 +39,9 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def close(self) -> None:
         """End every connection at once, wait for their threads, close all sockets."""
-        self.shutdown()
-        self._thread.join()
+        if self._thread.ident is not None:  # else shutdown() would wait for ever
+            self.shutdown()
+            self._thread.join()
         self.server_close()
 
     def server_bind(self) -> None:

@@ -31,22 +31,43 @@ ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")  # the start of a URL
 class UploadPage:
     """Serves the page on 127.0.0.1 for as long as a with block lasts.
 
-    *settings* replace those in the file; port 0 is any free one.  Raises ValueError for
-    a setting that the page does not know, or a URL that is none of HTTP.
+    *settings* replace those in the file; port 0 is any free one.  Without settings, the
+    page has its port and keeps who asks for it waiting until show(): the servers that
+    it is to talk to may have to know its origins first.  Raises ValueError for a
+    setting that the page does not know, or a URL that is none of HTTP.
     """
 
-    def __init__(self, settings: Mapping[str, str], port: int = 0) -> None:
+    def __init__(
+        self, settings: Mapping[str, str] | None = None, port: int = 0
+    ) -> None:
         self.port = port
-        source = PAGE_FILE.read_text(encoding="utf-8")
-        self.body = with_settings(source, settings).encode()
-        self.content_security_policy = content_security_policy(self.body.decode())
+        self.body = b""
+        if settings is not None:
+            self._set(settings)
 
     def __enter__(self) -> UploadPage:
         self._server = LoopbackServer(self.port, _Handler, self)
         self.port = self._server.port
         self.url = f"http://127.0.0.1:{self.port}/"
-        self._server.start()
+        if self.body:
+            self._server.start()
         return self
+
+    def show(self, settings: Mapping[str, str]) -> None:
+        """Serve the page from now on, with *settings*.  Raises ValueError."""
+        self._set(settings)
+        self._server.start()
+
+    def _set(self, settings: Mapping[str, str]) -> None:
+        source = PAGE_FILE.read_text(encoding="utf-8")
+        self.body = with_settings(source, settings).encode()
+        self.content_security_policy = content_security_policy(self.body.decode())
+
+    @property
+    def origins(self) -> list[str]:
+        """The origins of the page, as browsers send them, by the names of this host."""
+        port = "" if self.port == 80 else f":{self.port}"  # they leave that out
+        return [f"http://{host}{port}" for host in ("127.0.0.1", "localhost")]
 
     def __exit__(self, *exc_info: object) -> None:
         self._server.close()

@@ -13,8 +13,10 @@ from conftest import PROXY_VARIABLES, MakeServer
 from login_support import AUDIENCE, ISSUER, service
 from raw_http import exchange, parse_replies
 from selenium import webdriver
+from selenium.webdriver.common.by import By
 from support import Reply, RunningServer, settings, write_config
-from test_upload_page import BROWSER_OPTIONS, find_program, start
+from test_demo import running
+from test_upload_page import BROWSER_OPTIONS, find_program, start, wait_for
 
 import sts_http
 from demo.loopback import LoopbackHandler, LoopbackServer
@@ -426,3 +428,48 @@ def test_browser_lets_a_listed_page_have_a_token_and_no_other(
 
         listed = make_server(Authentication=login)
         assert fetched(other, token).startswith("STS.")
+
+
+ASK_OSS = """
+const [url, method, done] = arguments;
+const headers = {"x-oss-date": "20260102T030405Z"};
+fetch(url, {method, headers: method === "PUT" ? headers : {}}).then(
+    async reply => done((await reply.text()).match("<Code>(.*)</Code>")[1]),
+    error => done(error.name));
+"""
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_browser_lets_the_page_of_the_demo_upload_and_no_other(
+    tmp_path: Path, browser: webdriver.Chrome, host: str
+) -> None:
+    picture = tmp_path / "cat.png"
+    picture.write_bytes(b"\x89PNG")
+    with running(folder=tmp_path) as demo, page() as other:
+        object_url = f"{demo.address('OSS stand-in')}/demo-bucket/photos/cat.png"
+
+        def fetched() -> list[str]:
+            return [
+                browser.execute_async_script(FETCH, demo.address("token server"), ""),
+                browser.execute_async_script(ASK_OSS, object_url, "GET"),
+                browser.execute_async_script(ASK_OSS, object_url, "PUT"),
+            ]
+
+        def shown(key: str) -> Any:
+            """Return the state of an upload, and whether the list has the object."""
+            script = """
+                const [upload, object] = ["#uploads", "#objects"].map((list) =>
+                  document.querySelector(`${list} li[data-key="${arguments[0]}"]`));
+                return [upload?.dataset.state, Boolean(object)];
+            """
+            return tuple(browser.execute_script(script, key))
+
+        browser.get(demo.address("upload page").replace("127.0.0.1", host))
+        browser.find_element(By.ID, "file-input").send_keys(str(picture))
+        wait_for(lambda: shown("photos/cat.png"), ("done", True))
+        token, *refused = fetched()
+        assert token.startswith("STS.")
+        assert refused == ["AccessDenied"] * 2  # which the page may read
+
+        browser.get(other)
+        assert fetched() == ["TypeError"] * 3

@@ -169,6 +169,65 @@ def test_the_page_is_served_and_knows_the_rest(demo: Demo) -> None:
     }
 
 
+def cors_of(demo: Demo, origin: str) -> dict[str, str | int | None]:
+    """Return how token server and OSS answer a page of *origin*."""
+    token_port, oss_port = (
+        int(demo.address(name).rstrip("/").rpartition(":")[2])
+        for name in ("token server", "OSS stand-in")
+    )
+    headers = {"Origin": origin}
+    ask = headers | {
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,x-oss-date",
+    }
+    path = "/my-photos/cat.jpg"
+    allowed = "access-control-allow-origin"
+    preflight = request(oss_port, path, "OPTIONS", ask)
+    return {
+        "token": request(token_port, "/", headers=headers).headers.get(allowed),
+        "preflight": preflight.status,
+        "OSS": preflight.headers.get(allowed),
+        "refusal of OSS": request(oss_port, path, headers=headers).headers.get(allowed),
+    }
+
+
+def open_to(origin: str) -> dict[str, str | int | None]:
+    return {"token": origin, "preflight": 200, "OSS": origin, "refusal of OSS": origin}
+
+
+CLOSED = {"token": None, "preflight": 403, "OSS": None, "refusal of OSS": None}
+
+
+def test_the_page_may_use_token_server_and_oss_and_no_other_may(demo: Demo) -> None:
+    address = demo.address("upload page").rstrip("/")
+    by_name = address.replace("127.0.0.1", "localhost")
+    port = address.rpartition(":")[2]
+
+    for origin in (address, by_name):
+        assert cors_of(demo, origin) == open_to(origin)
+    for origin in (
+        "https://evil.example",
+        "null",
+        "http://localhost",
+        f"https://localhost:{port}",
+        f"http://localhost:{port}.evil.example",
+        f"http://localhost.evil.example:{port}",
+        demo.address("token server").rstrip("/"),
+    ):
+        assert cors_of(demo, origin) == CLOSED, origin
+
+
+def test_pages_of_ones_own_may_use_them_if_they_are_named(tmp_path: Path) -> None:
+    own = ["http://localhost:3000", "https://app.example"]
+    options = [word for origin in own for word in ("--origin", origin)]
+
+    with running(*options, "--bucket", "my-photos", folder=tmp_path) as demo:
+        address = demo.address("upload page").rstrip("/")
+        for origin in (*own, address):
+            assert cors_of(demo, origin) == open_to(origin)
+        assert cors_of(demo, "http://localhost:3001") == CLOSED
+
+
 def test_pictures_are_there_again_after_a_restart_and_nothing_else_is_left(
     tmp_path: Path,
 ) -> None:
@@ -274,6 +333,9 @@ def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -
         ("--prefix", "photos*"),
         ("--prefix", "/photos"),
         ("--port", "65536"),
+        ("--origin", "*"),
+        ("--origin", "http://localhost:3000/"),
+        ("--origin", "localhost:3000"),
     ],
 )
 def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:

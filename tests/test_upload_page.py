@@ -12,6 +12,7 @@ import urllib.request
 import zlib
 from collections import Counter
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -48,7 +49,7 @@ BROWSER_OPTIONS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--no-proxy-server",
-    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1, EXCLUDE localhost",
     "--lang=en-US",
     "--window-size=1000,800",
 ]
@@ -107,14 +108,31 @@ def oss(sts: StsStandIn) -> Iterator[OssStandIn]:
 
 
 @pytest.fixture
-def bucket(oss: OssStandIn) -> Bucket:
-    return oss.create_bucket("demo-bucket")
+def page() -> Iterator[UploadPage]:
+    """The page, which is not served yet; OSS and the token server are for no other."""
+    with UploadPage() as page:
+        yield page
 
 
 @pytest.fixture
-def token_server(make_server: MakeServer) -> RunningServer:
+def bucket(oss: OssStandIn, page: UploadPage) -> Bucket:
+    return create_bucket(oss, page)
+
+
+def create_bucket(
+    oss: OssStandIn, page: UploadPage, rule: CorsRule | None = None
+) -> Bucket:
+    """Create the bucket, with a CORS *rule* for *page* alone."""
+    rules = [replace(rule or CorsRule(), allowed_origins=page.origins)]
+    return oss.create_bucket("demo-bucket", rules)
+
+
+@pytest.fixture
+def token_server(make_server: MakeServer, page: UploadPage) -> RunningServer:
     policy = Path(demo.page.__file__).with_name("upload_page_policy.txt")
-    return make_server(PolicyFile=str(policy), BucketName="demo-bucket")
+    return make_server(
+        PolicyFile=str(policy), BucketName="demo-bucket", AllowedOrigins=page.origins
+    )
 
 
 class Visit:
@@ -271,6 +289,7 @@ def wait_for(read: Callable[[], T], wanted: T) -> None:
 @pytest.fixture
 def visit(
     browser: webdriver.Chrome,
+    page: UploadPage,
     token_server: RunningServer,
     oss: OssStandIn,
     bucket: Bucket,
@@ -279,18 +298,17 @@ def visit(
     """A visit to the page, whose console stays empty if nothing else is expected."""
     folder = tmp_path / "files"
     folder.mkdir()
-    settings = {"tokenUrl": f"{token_server.url}/sts/getsts", "endpoint": oss.url}
-    with UploadPage(settings) as page:
-        visit = Visit(browser, page.url, folder)
-        yield visit
-        complaints = visit.complaints()
-        visit.speed(-1)
-        browser.get("about:blank")
-        visit.complaints()
-        if visit.expects_complaints:
-            provoked = re.compile("Failed to load resource|unsafe header")
-            complaints = [line for line in complaints if not provoked.search(line)]
-        assert complaints == []
+    page.show({"tokenUrl": f"{token_server.url}/sts/getsts", "endpoint": oss.url})
+    visit = Visit(browser, page.url, folder)
+    yield visit
+    complaints = visit.complaints()
+    visit.speed(-1)
+    browser.get("about:blank")
+    visit.complaints()
+    if visit.expects_complaints:
+        provoked = re.compile("Failed to load resource|unsafe header")
+        complaints = [line for line in complaints if not provoked.search(line)]
+    assert complaints == []
 
 
 def png(width: int = 64, height: int = 48) -> bytes:
@@ -536,9 +554,9 @@ def test_after_a_part_that_is_refused_no_others_are_sent(
 
 
 def test_a_bucket_that_hides_the_etag_of_parts_is_found_out(
-    visit: Visit, oss: OssStandIn
+    visit: Visit, oss: OssStandIn, page: UploadPage
 ) -> None:
-    oss.create_bucket("demo-bucket", cors=[CorsRule(expose_headers=())])
+    create_bucket(oss, page, CorsRule(expose_headers=()))
     visit.open()
     visit.expects_complaints = True
 
@@ -917,8 +935,10 @@ def test_a_write_outside_the_prefix_is_refused_as_expected(
 def test_a_write_outside_the_prefix_that_succeeds_is_called_out(
     browser: webdriver.Chrome, visit: Visit, make_server: MakeServer, oss: OssStandIn
 ) -> None:
-    server = make_server(PolicyFile="")  # no session policy
-    with UploadPage({"tokenUrl": server.url, "endpoint": oss.url}) as page:
+    with UploadPage() as page:
+        server = make_server(PolicyFile="", AllowedOrigins=page.origins)
+        create_bucket(oss, page)
+        page.show({"tokenUrl": server.url, "endpoint": oss.url})
         visit.url = page.url
         visit.open()
 
