@@ -554,9 +554,13 @@ class Hang:
 
 @dataclass(frozen=True)
 class Drip:
-    """The usual answer, its status line, headers and body a byte at a time."""
+    """The usual answer, its status line, headers and body a byte at a time.
+
+    What is left is sent at once when *released* is set.
+    """
 
     seconds_per_byte: float
+    released: threading.Event = field(default_factory=threading.Event)
 
 
 @dataclass(frozen=True)
@@ -739,7 +743,7 @@ class StsStandIn:
             self._requests.clear()
             self._received = 0
 
-    def wait_for_requests(self, n: int, timeout: float = 5.0) -> None:
+    def wait_for_requests(self, n: int, timeout: float = 60.0) -> None:
         """Return once *n* were received since clear().
 
         Raises TimeoutError after *timeout* seconds.
@@ -976,7 +980,8 @@ class _Handler(LoopbackHandler):
         elif isinstance(behaviour, Drip):
             for byte in self.as_bytes(sts.reply(request, behaviour)):
                 self.connection.sendall(bytes([byte]))
-                if sts.closing.wait(behaviour.seconds_per_byte):
+                is_over = behaviour.released.is_set()
+                if sts.closing.wait(0 if is_over else behaviour.seconds_per_byte):
                     break
         else:
             self.connection.sendall(self.as_bytes(sts.reply(request, behaviour)))

@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
 
+import hypothesis
 import pytest
 import secret_scan
 from support import (
@@ -31,6 +32,15 @@ PROXY_VARIABLES = (
     "http_proxy",
     "https_proxy",
 )
+
+
+# How long an example takes says nothing on a busy machine.
+hypothesis.settings.register_profile(
+    "any machine",
+    deadline=None,
+    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+)
+hypothesis.settings.load_profile("any machine")
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -14,6 +14,7 @@ import alibabacloud_oss_v2 as oss_v2
 import oss2
 import pytest
 from conftest import Clock
+from support import PATIENCE_SECONDS
 
 from demo.upload import TokenServerProvider
 
@@ -261,4 +262,4 @@ class AliOss:
         with self._process as process:
             assert process.stdin
             process.stdin.close()
-            process.wait(timeout=20)
+            process.wait(PATIENCE_SECONDS)

@@ -228,7 +228,7 @@ def without_none(values: Mapping[str, str | None]) -> dict[str, str]:
 
 def send(oss: OssStandIn, message: Message) -> OssReply:
     """Send *message* on a connection of its own."""
-    with socket.create_connection(("127.0.0.1", oss.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", oss.port), timeout=60) as client:
         client.sendall(message.encoded(oss.port))
         return read_reply(client, message.method)
 

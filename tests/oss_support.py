@@ -181,7 +181,7 @@ class OssClient:
     @contextlib.contextmanager
     def connect(self) -> Iterator[http.client.HTTPConnection]:
         """Return a connection for several requests, one after the other."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.oss.port, timeout=20)
+        connection = http.client.HTTPConnection("127.0.0.1", self.oss.port, timeout=60)
         with contextlib.closing(connection):
             yield connection
 

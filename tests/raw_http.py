@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import contextlib
 import re
+import select
 import socket
 import time
 from collections.abc import Sequence
 
-from support import Reply
+from support import PATIENCE_SECONDS, Reply
 
 PAUSE_SECONDS = 0.01  # between chunks, so that they mostly arrive one by one
-PATIENCE_SECONDS = 10.0  # for a reply, or for the end of a connection
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [A-Z][A-Za-z -]+")
 FIELD_LINE = re.compile(r"([A-Za-z-]+): ([!-~][ -~]*)")
+
+
+class OnceAnswered(bytes):
+    """A chunk that is sent when the other side has said something."""
 
 
 def connect(port: int) -> socket.socket:
@@ -25,7 +29,9 @@ def connect(port: int) -> socket.socket:
 def send(client: socket.socket, chunks: Sequence[bytes]) -> None:
     """Send *chunks*, each as a packet of its own as far as a client can tell."""
     for number, chunk in enumerate(chunks):
-        if number:
+        if isinstance(chunk, OnceAnswered):
+            select.select([client], [], [], PATIENCE_SECONDS)
+        elif number:
             time.sleep(PAUSE_SECONDS)
         client.sendall(chunk)
 

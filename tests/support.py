@@ -5,9 +5,10 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,9 @@ ACCESS_KEY_ID = "LTAItestAccessKeyId"
 ACCESS_KEY_SECRET = "testAccessKeySecret+/="
 ROLE_ARN = "acs:ram::1234567890123456:role/app-uploader"
 POLICY_DIRECTORY = Path(__file__).parent.parent / "policy"
+
+# For what ought to happen, however busy the machine is; only what hangs takes longer.
+PATIENCE_SECONDS = 60.0
 
 
 def settings(**changes: Any) -> dict[str, Any]:
@@ -127,7 +131,7 @@ def request(
     host: str = "127.0.0.1",
 ) -> Reply:
     """Send one request to *port* of this machine on a connection of its own."""
-    connection = http.client.HTTPConnection(host, port, timeout=20)
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
     with contextlib.closing(connection):
         connection.request(method, target, body, headers or {})
         return read_reply(connection)
@@ -142,7 +146,20 @@ def read_reply(connection: http.client.HTTPConnection) -> Reply:
 
 def wait_until(condition: Callable[[], bool]) -> None:
     """Wait for what other threads are about to bring about."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "that should have come true by now"
         time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Give a port of 127.0.0.1 that nobody else is given, and where nobody listens.
+
+    A server of ours may listen on it.
+    """
+    with socket.socket() as holder:
+        # With it, another that has it too may have the port, unless this one listens.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]

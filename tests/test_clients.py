@@ -53,7 +53,7 @@ def test_the_credentials_sdk_reports_a_failure(
 def curl(*arguments: str) -> str:
     """Return what curl prints."""
     return subprocess.run(
-        ["curl", "--silent", "--show-error", "--max-time", "20", *arguments],
+        ["curl", "--silent", "--show-error", "--max-time", "60", *arguments],
         capture_output=True,
         check=True,
         text=True,

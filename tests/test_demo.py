@@ -16,7 +16,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support import request
+from support import PATIENCE_SECONDS, request
 
 from demo.__main__ import UPLOAD_DEFAULTS, parse_arguments
 from demo.oss_folder import SUFFIX
@@ -70,7 +70,7 @@ def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Dem
                 output += line
             yield Demo(process, output)
             process.terminate()
-            assert process.wait(timeout=20) == exit_status
+            assert process.wait(PATIENCE_SECONDS) == exit_status
         finally:
             process.kill()
 
@@ -78,7 +78,12 @@ def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Dem
 def run(*command: str) -> str:
     """Return what a command prints that works."""
     return subprocess.run(
-        command, cwd=ROOT, capture_output=True, check=True, text=True, timeout=60
+        command,
+        cwd=ROOT,
+        capture_output=True,
+        check=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
     ).stdout
 
 
@@ -272,7 +277,7 @@ def start(*arguments: str) -> tuple[int, str]:
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=30,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
     return result.returncode, result.stderr

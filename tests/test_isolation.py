@@ -636,11 +636,11 @@ def test_folders_of_two_buckets_are_apart() -> None:
 def test_many_grants_are_compared_in_time() -> None:
     rules = [Rule(f"acs:oss:*:*:{BUCKET}/{n}/$USER_ID/*", None) for n in range(50)]
     rules += [Rule(f"acs:oss:*:*:{BUCKET}/*/*/{n}.jpg", None) for n in range(50)]
-    begin = time.process_time()
+    begin = time.thread_time()  # which others on a busy machine do not lengthen
 
     load_rules(rules)
 
-    assert time.process_time() - begin < 5
+    assert time.thread_time() - begin < 5
 
 
 # --- Templates and prefixes that are refused ------------------------------------

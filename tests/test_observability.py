@@ -26,11 +26,13 @@ from raw_http import connect, exchange, parse_replies, read_to_end
 from support import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
+    PATIENCE_SECONDS,
     Reply,
     RunningServer,
     look,
     read_reply,
     request,
+    reserved_port,
     wait_until,
     write_config,
 )
@@ -38,12 +40,14 @@ from test_command_line import command, run
 
 import sts_login
 import sts_metrics
+import sts_server
+import sts_tokens
 from demo.sts import Close, Fail, Hang, StsStandIn
 from sts_check import HintLog
 from sts_config import LiveConfig
 from sts_http import Histogram, StrictServer, Tally
 from sts_metrics import MetricsServer
-from sts_server import READY_USER, JsonFormatter, LogFormatter
+from sts_server import READY_SECONDS, READY_USER, JsonFormatter, LogFormatter
 from sts_tokens import FAILURE_SECONDS, LATENCY_BOUNDS, StsClient, TokenCache
 
 DENIED = Fail("NoPermission", "No.", 403)
@@ -275,7 +279,7 @@ def test_log_in_json_from_a_shell_is_json_to_the_last_line(
                 log += process.stderr.readline()
             request(port)
             process.send_signal(signal.SIGTERM)
-            _, rest = process.communicate(timeout=20)
+            _, rest = process.communicate(timeout=PATIENCE_SECONDS)
             log += rest
         finally:
             process.kill()
@@ -456,7 +460,7 @@ def test_latency_is_a_histogram_of_the_calls(
     assert buckets == sorted(buckets)
     assert buckets[2] <= 1  # up to 0.1 s
     assert buckets[-1] == samples["assume_role_seconds_count"] == 2
-    assert 0.12 < samples["assume_role_seconds_sum"] < 10
+    assert 0.12 < samples["assume_role_seconds_sum"] < PATIENCE_SECONDS
 
 
 def test_histogram_counts_a_bound_as_within() -> None:
@@ -608,15 +612,16 @@ def config(tmp_path: Path, sts: StsStandIn) -> Path:
 
 
 def test_metrics_of_a_server_in_a_shell(config: Path) -> None:
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        port = listening.getsockname()[1]
     arguments = ["0", "--bind", "127.0.0.1", "--config", str(config)]
-    with subprocess.Popen(
-        command(*arguments, "--metrics-port", str(port)),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
+    with (
+        reserved_port() as port,
+        subprocess.Popen(
+            command(*arguments, "--metrics-port", str(port)),
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process,
+    ):
         try:
             assert process.stdout
             match = re.search(r":(\d+)/", "".join(next_lines(process.stdout, 2)))
@@ -624,7 +629,7 @@ def test_metrics_of_a_server_in_a_shell(config: Path) -> None:
             request(int(match[1]))
             text = request(port, "/metrics").body.decode()
             process.terminate()
-            _, log = process.communicate(timeout=20)
+            _, log = process.communicate(timeout=PATIENCE_SECONDS)
         finally:
             process.kill()
 
@@ -662,6 +667,12 @@ def test_metrics_port_in_use_exits_1_and_is_named(config: Path) -> None:
 
 
 # --- Health and readiness -------------------------------------------------------
+
+
+@pytest.fixture(autouse=True)
+def _long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for a trial of /readyz as long as a busy machine may need."""
+    monkeypatch.setattr(sts_server, "READY_SECONDS", PATIENCE_SECONDS)
 
 
 def ready(server: RunningServer) -> int:
@@ -788,16 +799,18 @@ def test_edit_that_changes_no_token_leaves_the_server_ready(
 
 
 def test_prober_has_an_answer_within_a_second_while_sts_stalls(
-    server: RunningServer, sts: StsStandIn
+    server: RunningServer, sts: StsStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("STS_DEADLINE_SECONDS", "STS_READ_SECONDS"):
+        monkeypatch.setattr(sts_tokens, name, 3600.0)  # longer than this client waits
     sts.always(Hang())
-    begun = time.monotonic()
+    monkeypatch.setattr(sts_server, "READY_SECONDS", READY_SECONDS)
+    assert READY_SECONDS < 1
     assert ready(server) == 503
-    middle = time.monotonic()
+    monkeypatch.setattr(sts_server, "READY_SECONDS", 3600.0)  # the others do not wait
     assert [ready(server) for _ in range(10)] == [503] * 10
 
-    assert middle - begun < 1.3
-    assert time.monotonic() - middle < 0.7  # those do not wait
+    sts.wait_for_requests(1)
     assert len(sts.requests) == 1
 
     sts.always(None)

@@ -47,6 +47,7 @@ from oss_cloud import (
     v4_signature,
 )
 from oss_support import BUCKET, KeyPair, OssReply
+from support import PATIENCE_SECONDS
 
 from demo.oss import CorsRule, OssStandIn
 from demo.oss_request import Reply, Request
@@ -2202,7 +2203,7 @@ def exchange(port: int, data: bytes) -> bytes:
     """Return all that comes back for *data*, and nothing more."""
     received = bytearray()
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=10) as client,
+        socket.create_connection(("127.0.0.1", port), PATIENCE_SECONDS) as client,
         contextlib.suppress(ConnectionError),
     ):
         client.sendall(data)
@@ -2252,7 +2253,7 @@ def exchange(port: int, data: bytes) -> bytes:
 def test_a_request_whose_end_is_not_clear_ends_the_connection(
     cloud: Cloud, head: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
         client.sendall(head)
         reply = read_reply(client, "GET")
 

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 from oss_support import BUCKET, BucketClient, user_key
+from support import PATIENCE_SECONDS
 
 from demo.oss import OssStandIn
 from demo.oss_folder import MARK, SUFFIX, FolderError, taken
@@ -495,13 +496,13 @@ def test_of_many_who_take_a_new_folder_at_once_one_has_it(tmp_path: Path) -> Non
     barrier = threading.Barrier(8)
 
     def take(folder: Path) -> str:
-        barrier.wait(60)
+        barrier.wait(PATIENCE_SECONDS)
         try:
             with taken(folder):
-                barrier.wait(60)
+                barrier.wait(PATIENCE_SECONDS)
                 return ""
         except FolderError as error:
-            barrier.wait(60)
+            barrier.wait(PATIENCE_SECONDS)
             return str(error)
 
     for number in range(10):

@@ -667,7 +667,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_there(
     message = message_of((b"", content_type)).with_headers(
         content_length=str(len(start) + 500 * MEGABYTE + len(rest))
     )
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
         client.sendall(message.encoded(cloud.oss.port) + start + bytes(2 * MEGABYTE))
         reply = read_reply(client, "POST")
 
@@ -1449,7 +1449,7 @@ def test_a_connection_goes_on_after_a_form_that_was_refused(
     good = signed(cloud, key)
     bad = {**good, **edited(good, str.swapcase)}
     large = ("a", "", bytes(MEGABYTE))
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
         for fields, outcome in ((bad, MISMATCH), (good, STORED)):
             message = message_of(as_browser(fields, large))
             message = message.with_headers(connection="keep-alive")
@@ -1489,7 +1489,7 @@ def test_a_form_is_the_same_in_whatever_pieces_it_arrives(
         pieces.append(b"0\r\n\r\n")
     else:
         head = message.with_headers(content_length=str(len(body)))
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         for piece in [head.encoded(cloud.oss.port), *pieces]:
             client.sendall(piece)

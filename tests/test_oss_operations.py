@@ -26,6 +26,7 @@ import raw_http
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from oss_support import BucketClient, OssReply, RemoteOss, read_from, user_key
+from support import PATIENCE_SECONDS
 
 from demo.oss import CUT_OFF, OssStandIn
 from demo.oss_catalog import ROWS
@@ -2329,7 +2330,7 @@ def requests_of(oss: OssStandIn | RemoteOss, bucket: Bucket) -> list[str]:
 
 def wait_for(is_so: Callable[[], bool]) -> None:
     """Wait until the stand-in has noticed what its client did."""
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + PATIENCE_SECONDS
     while not is_so():
         assert time.monotonic() < deadline
         time.sleep(0.005)

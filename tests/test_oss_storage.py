@@ -32,6 +32,7 @@ from oss_support import (
     RemoteOss,
     user_key,
 )
+from support import PATIENCE_SECONDS
 
 from demo.oss import OssStandIn
 from demo.oss_error import OssError
@@ -677,7 +678,7 @@ class MeetingBucket(Bucket):
     def receive(self, key: str, chunks: Iterable[bytes]) -> Iterator[Incoming]:
         with super().receive(key, chunks) as incoming:
             if self.meeting:
-                self.meeting.wait(10)
+                self.meeting.wait(PATIENCE_SECONDS)
             yield incoming
 
 

@@ -17,7 +17,12 @@ from typing import Any
 import pytest
 from conftest import MakeServer
 from raw_http import exchange
-from support import RunningServer, settings, write_config
+from support import (
+    PATIENCE_SECONDS,
+    RunningServer,
+    settings,
+    write_config,
+)
 from test_hostile_requests import find
 
 from demo.sts import StsStandIn
@@ -142,7 +147,8 @@ def test_peers_are_told_apart_by_network(peer: str, client: str) -> None:
 def test_connection_kept_alive_has_a_client_for_each_request(
     proxied: RunningServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=20)
+    timeout = PATIENCE_SECONDS
+    connection = http.client.HTTPConnection("127.0.0.1", proxied.port, timeout=timeout)
     with contextlib.closing(connection):
         for value, client in (
             (CLIENT, CLIENT),
@@ -315,7 +321,10 @@ def test_log_has_the_client_of_nginx(
     with nginx(server, tmp_path) as port:
         for spoofed in ({}, {"X-Forwarded-For": CLIENT}):
             connection = http.client.HTTPConnection(
-                "127.0.0.1", port, timeout=20, source_address=("127.0.0.3", 0)
+                "127.0.0.1",
+                port,
+                timeout=PATIENCE_SECONDS,
+                source_address=("127.0.0.3", 0),
             )
             with contextlib.closing(connection):
                 connection.request("GET", "/", headers=spoofed)

@@ -21,10 +21,12 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
+import raw_http
 from alibabacloud_sts20150401.client import Client
 from alibabacloud_sts20150401.models import AssumeRoleRequest
 from alibabacloud_tea_openapi.exceptions import ClientException, ThrottlingException
 from alibabacloud_tea_openapi.utils_models import Config
+from support import PATIENCE_SECONDS, reserved_port
 
 from demo import sts as sts_module
 from demo.sts import (
@@ -143,6 +145,12 @@ def timestamp(seconds: float) -> str:
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def connect(sts: StsStandIn) -> closing[http.client.HTTPConnection]:
+    """Return a connection for a with block."""
+    timeout = PATIENCE_SECONDS
+    return closing(http.client.HTTPConnection(sts.endpoint, timeout=timeout))
+
+
 def send(
     sts: StsStandIn,
     method: str,
@@ -150,7 +158,7 @@ def send(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> Answer:
-    with closing(http.client.HTTPConnection(sts.endpoint, timeout=10)) as connection:
+    with connect(sts) as connection:
         connection.request(method, target, body, dict(headers or {}))
         response = connection.getresponse()
         names = {name.lower(): value for name, value in response.getheaders()}
@@ -1086,7 +1094,7 @@ def test_repeated_header_is_not_imitated(sts: StsStandIn, line: str) -> None:
     once = [f"{name}: 0", line] if name == "Content-Length" else [f"{name}: a", line]
     head = "\r\n".join(["POST / HTTP/1.1", *once, "", ""])
 
-    with socket.create_connection(("127.0.0.1", sts.port), timeout=20) as connection:
+    with raw_http.connect(sts.port) as connection:
         connection.sendall(head.encode())
         reply = b"".join(iter(lambda: connection.recv(4096), b""))
 
@@ -1136,7 +1144,7 @@ def test_date_is_that_of_the_clock(
 
 
 def test_head_is_refused_without_a_body(sts: StsStandIn) -> None:
-    with socket.create_connection(("127.0.0.1", sts.port), timeout=10) as connection:
+    with raw_http.connect(sts.port) as connection:
         connection.sendall(b"HEAD / HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
         reply = b"".join(iter(lambda: connection.recv(4096), b""))
 
@@ -1195,7 +1203,7 @@ def test_reply_to_rpc_is_json_if_accept_asks(sts: StsStandIn) -> None:
 
 
 def test_connection_serves_one_call_after_the_other(sts: StsStandIn) -> None:
-    with closing(http.client.HTTPConnection(sts.endpoint, timeout=10)) as connection:
+    with connect(sts) as connection:
         for _ in range(2):
             connection.request("POST", "/", b"a=b", {"Content-Type": FORM})
             connection.getresponse().read()
@@ -1499,7 +1507,7 @@ def test_hanging_call_is_answered_when_the_behaviour_changes(
         assert not call.done()
         release(sts)
 
-        assert call.result(5).status == 200
+        assert call.result(PATIENCE_SECONDS).status == 200
 
 
 def test_held_calls_are_answered_when_the_block_ends(sts: StsStandIn) -> None:
@@ -1509,7 +1517,8 @@ def test_held_calls_are_answered_when_the_block_ends(sts: StsStandIn) -> None:
             sts.wait_for_requests(3)
             assert not any(call.done() for call in calls)
 
-        assert [call.result(5).status for call in calls] == [200] * 3
+        results = [call.result(PATIENCE_SECONDS) for call in calls]
+        assert [answer.status for answer in results] == [200] * 3
 
 
 # --- What was asked
@@ -1584,9 +1593,7 @@ def test_defaults_make_a_call_that_succeeds() -> None:
 
 
 def test_port_may_be_chosen() -> None:
-    with StsStandIn() as sts:
-        port = sts.port
-    with StsStandIn(port) as sts:
+    with reserved_port() as port, StsStandIn(port) as sts:
         assert sts.endpoint == f"127.0.0.1:{port}"
         assert send(sts, "GET", "/").status == 400
 
@@ -1595,8 +1602,8 @@ def test_port_may_be_chosen() -> None:
     ("behaviour", "latency_seconds"),
     [
         pytest.param(Hang(), 0.0, id="hanging"),
-        pytest.param(Drip(60.0), 0.0, id="dripping"),
-        pytest.param(None, 60.0, id="late"),
+        pytest.param(Drip(3 * PATIENCE_SECONDS), 0.0, id="dripping"),
+        pytest.param(None, 3 * PATIENCE_SECONDS, id="late"),
     ],
 )
 def test_close_ends_a_call_at_once(
@@ -1610,9 +1617,9 @@ def test_close_ends_a_call_at_once(
             sts.wait_for_requests(1)
             started = time.monotonic()
 
-        assert time.monotonic() - started < 5
+        assert time.monotonic() - started < PATIENCE_SECONDS
         with pytest.raises((http.client.HTTPException, ConnectionError)):
-            call.result(5)
+            call.result(PATIENCE_SECONDS)
     assert set(threading.enumerate()) == threads
 
 

@@ -40,7 +40,14 @@ from cryptography.hazmat.primitives.serialization import (
     PrivateFormat,
 )
 from raw_http import connect, exchange, exchange_anyhow, parse_replies, read_to_end
-from support import Reply, RunningServer, read_reply, wait_until, write_config
+from support import (
+    PATIENCE_SECONDS,
+    Reply,
+    RunningServer,
+    read_reply,
+    wait_until,
+    write_config,
+)
 from test_command_line import command, run
 
 import sts_http
@@ -51,7 +58,7 @@ from sts_tokens import StsClient
 
 GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
-LIMIT_SECONDS = 0.3  # of HEAD_SECONDS and its like, where a test shortens them
+LIMIT_SECONDS = 1.0  # of HEAD_SECONDS and its like, where a test shortens them
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 each_version = pytest.mark.parametrize(
@@ -476,7 +483,7 @@ def test_client_cannot_have_the_keys_agreed_on_again(
         [program, "s_client", "-tls1_2", "-connect", f"127.0.0.1:{server.port}"],
         input=b"R\n",  # renegotiate
         capture_output=True,
-        timeout=20,
+        timeout=PATIENCE_SECONDS,
         check=False,
     )
 
@@ -585,12 +592,12 @@ def shake_hands(server: RunningServer, context: ssl.SSLContext) -> socket.socket
 STALLS = [say_nothing, say_half, shake_hands]
 
 
-def ends_after(client: socket.socket, send: bytes = b"") -> float:
-    """Return after how many seconds the other side ends the connection.
+def wait_for_end(client: socket.socket, send: bytes = b"") -> bytes:
+    """Return when the other side ends the connection; what of *send* is not sent yet.
 
-    Meanwhile *send* is sent, a byte each 50 ms.
+    Meanwhile *send* is sent, a byte each 50 ms or more.
     """
-    begun = time.monotonic()
+    deadline = time.monotonic() + PATIENCE_SECONDS
     client.settimeout(0.05)
     with client, contextlib.suppress(ConnectionError):
         while True:
@@ -598,24 +605,34 @@ def ends_after(client: socket.socket, send: bytes = b"") -> float:
                 if not client.recv(65536):
                     break
             except TimeoutError:
-                assert time.monotonic() < begun + 10
+                assert time.monotonic() < deadline, "the connection is still open"
                 client.sendall(send[:1])
                 send = send[1:]
-    return time.monotonic() - begun
+    return send
+
+
+@pytest.mark.parametrize("stall", STALLS)
+def test_client_that_stalls_holds_nobody_up(
+    server: RunningServer,
+    context: ssl.SSLContext,
+    monkeypatch: pytest.MonkeyPatch,
+    stall: Stall,
+) -> None:
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
+    with stall(server, context):
+        assert served(server.port, context)
 
 
 @pytest.mark.usefixtures("_short_limits")
 @pytest.mark.parametrize("stall", STALLS)
-def test_client_that_stalls_is_let_go_at_the_deadline_and_holds_nobody_up(
+def test_client_that_stalls_is_let_go_at_the_deadline(
     server: RunningServer,
     context: ssl.SSLContext,
     caplog: pytest.LogCaptureFixture,
     stall: Stall,
 ) -> None:
     with stall(server, context) as client:
-        assert served(server.port, context)
-
-        assert ends_after(client) < LIMIT_SECONDS + 1
+        wait_for_end(client)
 
     assert lines(server, caplog) == []
 
@@ -624,9 +641,11 @@ def test_client_that_stalls_is_let_go_at_the_deadline_and_holds_nobody_up(
 def test_client_that_drips_its_hello_is_let_go_at_the_deadline(
     server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
+    hello = client_hello(context)
     with connect(server.port) as client:
-        assert ends_after(client, client_hello(context)) < LIMIT_SECONDS + 1
+        assert wait_for_end(client, hello), "it took its time for the whole hello"
 
+    assert len(hello) * 0.05 > 10 * LIMIT_SECONDS
     assert lines(server, caplog) == []
 
 
@@ -635,41 +654,34 @@ def test_client_that_drips_its_request_is_told_at_the_deadline(
     server: RunningServer, context: ssl.SSLContext, caplog: pytest.LogCaptureFixture
 ) -> None:
     with connect_tls(server.port, context) as client:
-        assert ends_after(client, GET) < LIMIT_SECONDS * 2 + 1  # with the linger time
+        wait_for_end(client, GET.replace(b"\r\n\r\n", b"\r\nA: b" * 100))
 
     (line,) = lines(server, caplog)
     assert " 408 RequestTimeout " in line
 
 
-@pytest.mark.usefixtures("_short_limits")
 def test_50_clients_that_stall_at_once_hold_nobody_up(
     server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 1.5)
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
     with contextlib.ExitStack() as stack:
         for number in range(50):
             stack.enter_context(STALLS[number % 3](server, context))
-        assert server.server.connections()[0] >= 45
+        wait_until(lambda: server.server.connections()[0] == 50)
 
-        begun = time.monotonic()
         assert served(server.port, context)
-        assert time.monotonic() - begun < 1
 
-        wait_until(lambda: not server.server.connections()[0])
+    wait_until(lambda: not server.server.connections()[0])
 
 
 def test_one_deadline_is_for_handshake_and_request(
     server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 1.0)
-    begun = time.monotonic()
-
-    with connect(server.port) as plain:
-        time.sleep(0.7)
-        with context.wrap_socket(plain, server_hostname="127.0.0.1") as client:
-            ends_after(client)
-
-    assert time.monotonic() - begun < 1.6
+    """Any that began after the handshake would be beyond what this client waits."""
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3.0)
+    with connect_tls(server.port, context) as client:
+        monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)
+        wait_for_end(client)
 
 
 def test_handshake_is_no_request_in_flight(server: RunningServer) -> None:
@@ -763,14 +775,18 @@ def test_connection_over_the_limit_is_just_closed(
 
 @contextlib.contextmanager
 def draining(server: RunningServer) -> Iterator[threading.Thread]:
-    """Have the server stop while a with block runs, and wait until it has."""
+    """Have the server stop while a with block runs, and wait until it has.
+
+    It would wait longer for requests in flight.
+    """
     server.server.shutdown()
-    thread = threading.Thread(target=server.server.drain, args=[10])
+    thread = threading.Thread(target=server.server.drain, args=[3 * PATIENCE_SECONDS])
     thread.start()
     try:
         yield thread
     finally:
-        thread.join()
+        thread.join(PATIENCE_SECONDS)
+        assert not thread.is_alive(), "the server has not stopped"
 
 
 @each_version
@@ -782,7 +798,9 @@ def test_request_in_flight_is_answered_when_the_server_stops(
             client.sendall(GET)
             sts.wait_for_requests(1)
             server.server.shutdown()
-            thread = threading.Thread(target=server.server.drain, args=[10])
+            thread = threading.Thread(
+                target=server.server.drain, args=[PATIENCE_SECONDS]
+            )
             thread.start()
             wait_until(lambda: server.server.is_stopping)
         received = read_to_end(client)
@@ -816,11 +834,8 @@ def test_handshake_that_stalls_does_not_keep_the_server_from_stopping(
 ) -> None:
     with stall(server, context):
         wait_until(lambda: server.server.connections() == (1, 0))
-        begun = time.monotonic()
         with draining(server):
             pass
-
-        assert time.monotonic() - begun < 5
     assert lines(server, caplog) == []
 
 
@@ -828,10 +843,11 @@ def test_no_handshake_is_begun_when_the_server_stops(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.server, "service_actions", lambda: None)
+    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
     server.server.is_stopping = True  # and has not looked yet
 
     with connect(server.port) as client:
-        assert ends_after(client) < 5
+        wait_for_end(client)
 
 
 # --- Renewal --------------------------------------------------------------------
@@ -985,7 +1001,7 @@ def test_renewals_under_load_cost_no_request(
         answered = 0
         while not is_over.is_set():
             connection = http.client.HTTPSConnection(
-                "127.0.0.1", server.port, timeout=20, context=context
+                "127.0.0.1", server.port, timeout=PATIENCE_SECONDS, context=context
             )
             with contextlib.closing(connection):
                 for _ in range(requests):
@@ -1127,8 +1143,8 @@ def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
             sts.wait_for_requests(1)
             process.send_signal(signal.SIGTERM)
             time.sleep(0.1)  # without it the test is only weaker
-        output, errors = client.communicate(timeout=20)
-        process.wait(timeout=20)
+        output, errors = client.communicate(timeout=PATIENCE_SECONDS)
+        process.wait(PATIENCE_SECONDS)
 
     assert (client.returncode, errors, process.returncode) == (0, b"", 0)
     assert b'{"StatusCode":200,"AccessKeyId":"STS.' in output

@@ -25,7 +25,13 @@ from selenium.webdriver.chrome.service import Service
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 from selenium.webdriver.remote.webelement import WebElement
-from support import RunningServer, call_of, request
+from support import (
+    PATIENCE_SECONDS,
+    RunningServer,
+    call_of,
+    request,
+    reserved_port,
+)
 
 import demo.page
 from demo.oss import CUT_OFF, CorsRule, OssStandIn
@@ -33,9 +39,6 @@ from demo.oss_storage import Bucket
 from demo.page import UploadPage
 from demo.sts import Close, Fail, StsStandIn
 
-PATIENCE_SECONDS = float(
-    os.environ.get("PAT", 30.0)
-)  # for what ought to happen in the browser
 SLOW = 3_000_000  # bytes a second: what is uploaded can be watched
 
 BROWSER_OPTIONS = [
@@ -248,6 +251,10 @@ class Visit:
             seconds,
         )
 
+    def stop_time(self) -> None:
+        """Let no more pauses of the page pass, however long the rest takes."""
+        self.js("const now = performance.now(); performance.now = () => now;")
+
     def listed(self) -> list[str]:
         """Return the keys in the list of what is in the bucket."""
         script = """
@@ -264,7 +271,7 @@ class Visit:
         """Return what is at the address that a link leads to."""
         url = self.find(selector).get_attribute("href")
         assert url
-        with urllib.request.urlopen(url, timeout=20) as reply:
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as reply:
             return bytes(reply.read())
 
     def complaints(self) -> list[str]:
@@ -441,7 +448,7 @@ def test_a_dropped_folder_stays_where_it_is(visit: Visit) -> None:
 
 def test_a_picture_is_seen_before_it_is_uploaded(visit: Visit, oss: OssStandIn) -> None:
     visit.open()
-    visit.speed(SLOW // 30)
+    visit.speed(SLOW // 300)
 
     visit.choose({"a.png": png() + bytes(3_000_000)})
 
@@ -806,12 +813,13 @@ def test_a_token_server_with_nothing_better_is_not_asked_again_and_again(
 ) -> None:
     clock.offset_seconds = -650
     visit.open()
+    visit.stop_time()
 
     visit.choose({f"{number}.txt": b"x" for number in range(5)})
 
     wait_for(lambda: visit.text("#status"), "5 of 5 done")
     visit.resolved("{ for (let n = 0; n < 5; n++) { tick(); await pause(100); } }")
-    assert len(sts.requests) <= 2  # one more for a machine on which this takes 5 s
+    assert len(sts.requests) <= 2  # one more where it took 5 s to open the page
 
 
 def test_a_token_that_only_a_wrong_clock_calls_expired_is_used(
@@ -820,11 +828,12 @@ def test_a_token_that_only_a_wrong_clock_calls_expired_is_used(
     clock.offset_seconds = -500
     visit.open()
     visit.js("const now = Date.now; Date.now = () => now() + 600_000")
+    visit.stop_time()
 
     visit.choose({f"{number}.txt": b"x" for number in range(12)})
 
     wait_for(lambda: visit.text("#status"), "12 of 12 done")
-    assert len(sts.requests) <= 4  # one every 5 s
+    assert len(sts.requests) <= 2  # one more where it took 5 s to open the page
 
 
 def test_a_token_that_still_works_is_used_while_no_other_can_be_had(
@@ -834,6 +843,7 @@ def test_a_token_that_still_works_is_used_while_no_other_can_be_had(
     visit.open()
     sts.always(Fail("Throttling.User"))
     visit.pass_seconds(30)
+    visit.stop_time()
 
     visit.choose({f"{number}.txt": b"x" for number in range(6)})
 
@@ -1070,7 +1080,8 @@ def test_nothing_is_too_wide_for_a_small_phone(
     visit.js("setLanguage(arguments[0])", language)
     visit.drop(f"{'unbreakable' * 20}.txt", "a")
     visit.drop(f"{'任何人的照片' * 20}.txt", "b")
-    wait_for(lambda: visit.js("return uploads.map(({ state }) => state)[1]"), "done")
+    states = "return uploads.map(({ state }) => state).sort()"
+    wait_for(lambda: visit.js(states), ["done", "failed"])  # whichever came first
     visit.click("#outside-button")
     wait_for(lambda: "AccessDenied" in visit.text("#outside-result"), True)
     visit.js("""
@@ -1276,7 +1287,12 @@ def test_the_page_may_run_and_reach_only_what_is_its_own() -> None:
 
 def test_a_setting_cannot_break_out_of_its_block(visit: Visit) -> None:
     prefix = "</script><script>document.title = 'harm'</script><!-- \u2028é"
-    with UploadPage({"prefix": prefix, "bucket": "b"}) as page:
+    with reserved_port() as t, reserved_port() as o, UploadPage() as page:
+        servers = {
+            "tokenUrl": f"http://127.0.0.1:{t}/",
+            "endpoint": f"http://127.0.0.1:{o}",
+        }
+        page.show({"prefix": prefix, "bucket": "b", **servers})
         body = request(page.port, "/").body.decode()
         visit.browser.get(page.url)
         visit.expects_complaints = True  # neither server is there
@@ -1286,6 +1302,7 @@ def test_a_setting_cannot_break_out_of_its_block(visit: Visit) -> None:
     assert "harm'</script>" not in body
     assert demo.page.read_settings(body) == {
         **demo.page.read_settings(demo.page.PAGE_FILE.read_text("utf-8")),
+        **servers,
         "prefix": prefix,
         "bucket": "b",
     }
