@@ -181,7 +181,7 @@ def listener(answer: bytes) -> Iterator[tuple[str, list[bytes]]]:
 
         def serve() -> None:
             connection, _ = server.accept()
-            with connection, suppress(ConnectionError):
+            with connection, suppress(OSError):  # it may be gone already
                 received.append(connection.recv(65536))
                 connection.sendall(answer)
                 connection.shutdown(socket.SHUT_WR)
