@@ -25,8 +25,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-import sts_config
-import sts_tokens
+from tokenserver.config import load as sts_config
+from tokenserver.sts import tokens as sts_tokens
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent

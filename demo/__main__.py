@@ -13,12 +13,12 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-import sts_config
-import sts_server
-import sts_tokens
 from demo.oss_folder import FolderError
 from demo.page import UploadPage
 from demo.sts import StsStandIn
+from tokenserver import cli as sts_server
+from tokenserver.config import load as sts_config
+from tokenserver.sts import tokens as sts_tokens
 
 try:
     from demo.oss import CorsRule, OssStandIn

@@ -22,8 +22,8 @@ from support import (
 )
 
 from demo.sts import StsStandIn
-from sts_config import LiveConfig
-from sts_tokens import StsClient
+from tokenserver.config.load import LiveConfig
+from tokenserver.sts.tokens import StsClient
 
 PROXY_VARIABLES = (
     "HTTP_PROXY",

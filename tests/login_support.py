@@ -30,7 +30,7 @@ from cryptography.hazmat.primitives.serialization import (
 from hypothesis import strategies as st
 from jwt import PyJWS
 
-from sts_login import (
+from tokenserver.login.verifier import (
     LoginError,
     LoginRules,
     NotAuthenticated,

@@ -29,8 +29,8 @@ from demo.loopback import LoopbackServer
 from demo.oss import OssStandIn
 from demo.oss_storage import Bucket
 from demo.sts import ALLOW_ALL, StsStandIn
-from sts_config import AssumeRoleCall
-from sts_tokens import StsClient
+from tokenserver.config.load import AssumeRoleCall
+from tokenserver.sts.tokens import StsClient
 
 OTHER_BUCKET = "my-bucket-2"  # the first is a prefix of its name
 CAT, DOG = "dir/cat.jpg", "dir/dog.jpg"

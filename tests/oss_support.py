@@ -22,8 +22,8 @@ from support import Reply
 
 from demo.oss import OssStandIn
 from demo.sts import ALLOW_ALL, StsStandIn
-from sts_config import AssumeRoleCall
-from sts_tokens import StsClient
+from tokenserver.config.load import AssumeRoleCall
+from tokenserver.sts.tokens import StsClient
 
 BUCKET = "my-bucket"
 ACCOUNT = "1234567890123456"

@@ -19,9 +19,9 @@ from urllib.parse import unquote
 import pytest
 from login_support import LoginService
 
-import sts_login
 from demo.sts import StsStandIn
-from sts_server import JsonFormatter, LogFormatter
+from tokenserver.cli import JsonFormatter, LogFormatter
+from tokenserver.login import verifier as sts_login
 
 LOGGERS = ("sts_server", "demo")
 SCANNED_BYTES = 1 << 16  # of a reply: some are objects of many megabytes

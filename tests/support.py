@@ -15,9 +15,15 @@ from typing import Any
 
 import secret_scan
 
-from sts_config import AssumeRoleCall, Config, LiveConfig, LiveFiles, LiveTls
-from sts_server import TokenServer
-from sts_tokens import StsClient, TokenCache
+from tokenserver.cli import TokenServer
+from tokenserver.config.load import (
+    AssumeRoleCall,
+    Config,
+    LiveConfig,
+    LiveFiles,
+    LiveTls,
+)
+from tokenserver.sts.tokens import StsClient, TokenCache
 
 ACCESS_KEY_ID = "LTAItestAccessKeyId"
 ACCESS_KEY_SECRET = "testAccessKeySecret+/="

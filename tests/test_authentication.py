@@ -40,11 +40,11 @@ from support import (
     write_config,
 )
 
-import sts_login
 from demo.sts import StsStandIn
-from sts_config import ConfigError, LiveConfig, load_config, read_file
-from sts_login import NotAuthenticated
-from sts_tokens import StsClient
+from tokenserver.config.load import ConfigError, LiveConfig, load_config, read_file
+from tokenserver.login import verifier as sts_login
+from tokenserver.login.verifier import NotAuthenticated
+from tokenserver.sts.tokens import StsClient
 
 NO_TOKEN = 'Bearer realm="sts-server"'
 INVALID_TOKEN = 'Bearer realm="sts-server", error="invalid_token"'

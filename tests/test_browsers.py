@@ -18,10 +18,10 @@ from support import Reply, RunningServer, settings, write_config
 from test_demo import running
 from test_upload_page import BROWSER_OPTIONS, find_program, start, wait_for
 
-import sts_http
 from demo.loopback import LoopbackHandler, LoopbackServer
 from demo.sts import StsStandIn
-from sts_config import ConfigError, LiveConfig
+from tokenserver.config.load import ConfigError, LiveConfig
+from tokenserver.httpd import server as sts_http
 
 ORIGIN = "https://app.example.com"
 OTHER = "http://localhost:8080"

@@ -24,13 +24,13 @@ from support import (
     reserved_port,
 )
 
-import sts_check
-import sts_tokens
 from demo import sts as stand_in
 from demo.sts import Close, Drip, Fail, Hang, Reply, StsStandIn
-from sts_check import HintLog, Sample, diagnose, hint, probe, run_check
-from sts_config import AssumeRoleCall
-from sts_tokens import CallerIdentity, StsClient, StsError
+from tokenserver.check import report as sts_check
+from tokenserver.check.report import HintLog, Sample, diagnose, hint, probe, run_check
+from tokenserver.config.load import AssumeRoleCall
+from tokenserver.sts import tokens as sts_tokens
+from tokenserver.sts.tokens import CallerIdentity, StsClient, StsError
 
 ACCOUNT = "1234567890123456"
 OTHER_ACCOUNT = "9876543210987654"

@@ -30,10 +30,10 @@ from support import (
     write_config,
 )
 
-import sts_server
 from demo.sts import Fail, StsStandIn
+from tokenserver import cli as sts_server
 
-SERVER = Path(sts_server.__file__)
+SERVER = Path(__file__).parent.parent / "sts_server.py"
 
 
 def command(*arguments: str | Path) -> list[str]:
@@ -51,7 +51,8 @@ def with_limits(**limits: float) -> list[str]:
     lines = [
         "import sys",
         f"sys.path.insert(0, {str(SERVER.parent)!r})",
-        "import sts_http, sts_server",
+        "from tokenserver import cli as sts_server",
+        "from tokenserver.httpd import server as sts_http",
         *(f"sts_server.{n} = sts_http.{n} = {value}" for n, value in limits.items()),
         "sys.exit(sts_server.main())",
     ]
@@ -211,7 +212,8 @@ def test_an_address_that_is_not_of_this_machine_exits_1(
 
 def test_a_port_without_permission_exits_1(config: Path) -> None:
     without_permission = (
-        "import socket, sys, sts_server\n"
+        "import socket, sys\n"
+        "from tokenserver import cli as sts_server\n"
         "def bind(*_): raise PermissionError(13, 'Permission denied')\n"
         "socket.socket.bind = bind  # root may use any port\n"
         "sys.exit(sts_server.main())\n"

@@ -20,8 +20,7 @@ from support import (
     write_config,
 )
 
-import sts_server
-from sts_config import (
+from tokenserver.config.load import (
     Config,
     ConfigError,
     LiveConfig,
@@ -91,7 +90,7 @@ def test_the_config_json_of_a_reference_package_is_read(tmp_path: Path) -> None:
 
 
 def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
-    root = Path(sts_server.__file__).parent
+    root = Path(__file__).parent.parent
     shutil.copy(root / "config.json", tmp_path)
     shutil.copytree(root / "policy", tmp_path / "policy")
 

@@ -18,7 +18,7 @@ from test_command_line import run
 
 from demo.oss import OssStandIn
 from demo.sts import ALLOW_ALL, StsStandIn
-from sts_config import ConfigError, load_config, parse_denied, read_file
+from tokenserver.config.load import ConfigError, load_config, parse_denied, read_file
 
 TEMPLATE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
 MakeUsers = Callable[[str], RunningServer]

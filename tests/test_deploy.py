@@ -37,15 +37,15 @@ from support import (
     write_config,
 )
 
-import sts_config
-import sts_http
-import sts_server
-import sts_tokens
 from demo.sts import StsStandIn
+from tokenserver import cli as sts_server
+from tokenserver.config import load as sts_config
+from tokenserver.httpd import server as sts_http
+from tokenserver.sts import tokens as sts_tokens
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
-SERVER = Path(sts_server.__file__)
+SERVER = Path(__file__).parent.parent / "sts_server.py"
 DOCKERFILE = DEPLOY / "Dockerfile"
 UNIT = DEPLOY / "sts-server.service"
 

@@ -49,10 +49,10 @@ from support import (
     write_config,
 )
 
-import sts_http
 from demo.sts import StsStandIn
-from sts_config import LiveConfig
-from sts_tokens import StsClient
+from tokenserver.config.load import LiveConfig
+from tokenserver.httpd import server as sts_http
+from tokenserver.sts.tokens import StsClient
 
 # --- Builders -------------------------------------------------------------------
 

@@ -29,12 +29,12 @@ from login_support import (
 from support import POLICY_DIRECTORY, RunningServer
 from support import settings as working_settings
 
-import sts_config
 from demo import ram
 from demo.oss_catalog import ROWS
 from demo.sts import ALLOW_ALL, StsStandIn
-from sts_config import Config, ConfigError, load_config
-from sts_login import MAX_USER_BYTES
+from tokenserver.config import load as sts_config
+from tokenserver.config.load import Config, ConfigError, load_config
+from tokenserver.login.verifier import MAX_USER_BYTES
 
 BUCKET = "my-bucket"
 UPLOAD_PAGE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"

@@ -20,12 +20,18 @@ from typing import Any
 import pytest
 from login_support import AUDIENCE, ISSUER, service
 
-import sts_http
-import sts_login
-import sts_server
-import sts_tokens
-from sts_http import Body, ChunkedBody, HttpSettings, RequestError, StrictHandler
-from sts_login import LoginError, LoginRules, LoginVerifier
+from tokenserver import cli as sts_server
+from tokenserver.httpd import server as sts_http
+from tokenserver.httpd.server import (
+    Body,
+    ChunkedBody,
+    HttpSettings,
+    RequestError,
+    StrictHandler,
+)
+from tokenserver.login import verifier as sts_login
+from tokenserver.login.verifier import LoginError, LoginRules, LoginVerifier
+from tokenserver.sts import tokens as sts_tokens
 
 SMALL, LARGE = 2 * 1024, 16 * 1024
 LONG_SECONDS = 0.002  # on 16 KiB most take less, what is not linear takes much more

@@ -54,8 +54,8 @@ from login_support import (
 )
 from support import PATIENCE_SECONDS
 
-import sts_login
-from sts_login import (
+from tokenserver.login import verifier as sts_login
+from tokenserver.login.verifier import (
     FETCH_PAUSE_SECONDS,
     KEYS_SECONDS,
     MAX_FETCHES,
@@ -669,8 +669,8 @@ def test_the_module_is_imported_without_pyjwt_and_says_what_is_missing() -> None
     script = """
 import sys
 sys.modules["jwt"] = sys.modules["cryptography"] = None
-import sts_login
-assert "sts_server" not in sys.modules
+from tokenserver.login import verifier as sts_login
+assert "tokenserver.cli" not in sys.modules
 assert sts_login.role_session_name(sts_login.user_id("alice")) == "alice"
 rules = sts_login.LoginRules("i", ("a",), 0)
 key = sts_login.Key("HS256", b"x" * 32)

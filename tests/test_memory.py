@@ -29,9 +29,9 @@ SERVER = """
 import re, sys, threading
 from dataclasses import replace
 from pathlib import Path
-from sts_config import LiveConfig, LiveTls, UserCall
-from sts_server import TokenServer, log_to_stderr, raise_file_limit
-from sts_tokens import Credentials, StsClient, TokenCache
+from tokenserver.config.load import LiveConfig, LiveTls, UserCall
+from tokenserver.cli import TokenServer, log_to_stderr, raise_file_limit
+from tokenserver.sts.tokens import Credentials, StsClient, TokenCache
 
 def assume_role(call, calls_per_second):
     token = call.role_session_name.ljust(1000, "t")

@@ -38,17 +38,22 @@ from support import (
 )
 from test_command_line import command, run
 
-import sts_login
-import sts_metrics
-import sts_server
-import sts_tokens
 from demo.sts import Close, Fail, Hang, StsStandIn
-from sts_check import HintLog
-from sts_config import LiveConfig
-from sts_http import Histogram, StrictServer, Tally
-from sts_metrics import MetricsServer
-from sts_server import READY_SECONDS, READY_USER, JsonFormatter, LogFormatter
-from sts_tokens import FAILURE_SECONDS, LATENCY_BOUNDS, StsClient, TokenCache
+from tokenserver import cli as sts_server
+from tokenserver import metrics as sts_metrics
+from tokenserver.check.report import HintLog
+from tokenserver.cli import READY_SECONDS, READY_USER, JsonFormatter, LogFormatter
+from tokenserver.config.load import LiveConfig
+from tokenserver.httpd.server import Histogram, StrictServer, Tally
+from tokenserver.login import verifier as sts_login
+from tokenserver.metrics import MetricsServer
+from tokenserver.sts import tokens as sts_tokens
+from tokenserver.sts.tokens import (
+    FAILURE_SECONDS,
+    LATENCY_BOUNDS,
+    StsClient,
+    TokenCache,
+)
 
 DENIED = Fail("NoPermission", "No.", 403)
 DOWN = Fail("InternalError", "Down.", 503)  # temporary: tried twice

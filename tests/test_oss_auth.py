@@ -52,7 +52,7 @@ from support import PATIENCE_SECONDS
 from demo.oss import CorsRule, OssStandIn
 from demo.oss_request import Reply, Request
 from demo.sts import ALLOW_ALL
-from sts_tokens import StsClient
+from tokenserver.sts.tokens import StsClient
 
 MINUTES = 60.0
 DAY = 24 * 60 * MINUTES

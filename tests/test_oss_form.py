@@ -40,7 +40,7 @@ from demo.oss import OssStandIn
 from demo.oss_form import Form, read_form
 from demo.oss_request import Body
 from demo.sts import ALLOW_ALL
-from sts_tokens import StsClient
+from tokenserver.sts.tokens import StsClient
 
 MEGABYTE = 1024 * 1024
 STORED = (204, "")

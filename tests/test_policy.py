@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support import POLICY_DIRECTORY
 
 from demo import ram
-from sts_config import (
+from tokenserver.config.load import (
     OPERATORS,
     ConfigError,
     Pattern,

@@ -26,9 +26,9 @@ from support import (
 from test_hostile_requests import find
 
 from demo.sts import StsStandIn
-from sts_config import ConfigError, LiveConfig
-from sts_http import MAX_HEAD_BYTES, ReplyLine, forwarded_client
-from sts_server import JsonFormatter
+from tokenserver.cli import JsonFormatter
+from tokenserver.config.load import ConfigError, LiveConfig
+from tokenserver.httpd.server import MAX_HEAD_BYTES, ReplyLine, forwarded_client
 
 CLIENT = "203.0.113.9"  # an address of the documentation, as are those below
 PROXIES = ["127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48"]

@@ -24,7 +24,7 @@ from demo.ram import (
     is_like,
     parse,
 )
-from sts_config import PolicyTemplate
+from tokenserver.config.load import PolicyTemplate
 
 ARN = "acs:oss:*:1234567890123456:my-bucket/photos/cat.jpg"
 STATEMENT = {"Effect": "Allow", "Action": "oss:GetObject", "Resource": "*"}

@@ -21,7 +21,7 @@ from raw_http import connect, parse_replies, read_to_end
 from support import Reply, RunningServer
 
 from demo.sts import StsStandIn
-from sts_http import REFUSALS
+from tokenserver.httpd.server import REFUSALS
 
 GOOD = (
     b"GET /sts?callback=cb HTTP/1.1\r\nHost: app:80\r\nConnection: close\r\n\r\n",

@@ -8,9 +8,9 @@ from pathlib import Path
 import pytest
 from support import RunningServer, settings, write_config
 
-import sts_http
-import sts_tokens
-from sts_config import Settings, load_config, read_file
+from tokenserver.config.load import Settings, load_config, read_file
+from tokenserver.httpd import server as sts_http
+from tokenserver.sts import tokens as sts_tokens
 
 ROOT = Path(__file__).parent.parent
 README = {

@@ -24,10 +24,10 @@ from support import (
     wait_until,
 )
 
-import sts_tokens
 from demo.sts import Close, Drip, Fail, Hang, Reset, StsStandIn
 from demo.sts import Reply as StsReply
-from sts_tokens import DefaultCredentials, StsClient, StsError
+from tokenserver.sts import tokens as sts_tokens
+from tokenserver.sts.tokens import DefaultCredentials, StsClient, StsError
 
 UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
 UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")

@@ -50,11 +50,11 @@ from support import (
 )
 from test_command_line import command, run
 
-import sts_http
 from demo.sts import Reply as StsReply
 from demo.sts import StsStandIn
-from sts_config import ConfigError, LiveConfig, LiveTls
-from sts_tokens import StsClient
+from tokenserver.config.load import ConfigError, LiveConfig, LiveTls
+from tokenserver.httpd import server as sts_http
+from tokenserver.sts.tokens import StsClient
 
 GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"

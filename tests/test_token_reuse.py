@@ -36,12 +36,12 @@ from support import (
     write_config,
 )
 
-import sts_config
-import sts_login
-import sts_tokens
 from demo.sts import Close, Fail, Hang, StsStandIn
-from sts_config import AssumeRoleCall
-from sts_tokens import (
+from tokenserver.config import load as sts_config
+from tokenserver.config.load import AssumeRoleCall
+from tokenserver.login import verifier as sts_login
+from tokenserver.sts import tokens as sts_tokens
+from tokenserver.sts.tokens import (
     CallGate,
     Credentials,
     StsClient,
@@ -518,8 +518,8 @@ import json, re, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-import sts_config
-import sts_tokens
+from tokenserver.config import load as sts_config
+from tokenserver.sts import tokens as sts_tokens
 
 sts_tokens.STS_DEADLINE_SECONDS = 3.0
 config = sts_config.LiveConfig(Path(sys.argv[1])).current()

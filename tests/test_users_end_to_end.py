@@ -20,7 +20,7 @@ from support import POLICY_DIRECTORY, RunningServer
 
 from demo.oss import OssStandIn
 from demo.sts import StsStandIn
-from sts_login import role_session_name
+from tokenserver.login.verifier import role_session_name
 
 TEMPLATE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))

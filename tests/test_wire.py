@@ -15,7 +15,7 @@ from support import ACCESS_KEY_SECRET, Reply, RunningServer
 
 from demo.sts import Fail, StsStandIn
 from demo.sts import Reply as StsReply
-from sts_tokens import StsClient
+from tokenserver.sts.tokens import StsClient
 
 TOKEN = {
     "AccessKeyId": "STS.exampleAccessKeyId",

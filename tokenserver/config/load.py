@@ -35,9 +35,9 @@ from pathlib import Path
 from queue import Empty, SimpleQueue
 from typing import Any, Generic, NamedTuple, NoReturn, TypeVar
 
-import sts_login
-from sts_http import HttpSettings, printable
-from sts_login import (
+from tokenserver.httpd.server import HttpSettings, printable
+from tokenserver.login import verifier as sts_login
+from tokenserver.login.verifier import (
     MAX_USER_BYTES,
     JwksKeys,
     Keys,

@@ -30,7 +30,7 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from sts_http import (
+from tokenserver.httpd.server import (
     HttpSettings,
     RequestError,
     Stopped,
@@ -40,9 +40,9 @@ from sts_http import (
 )
 
 if TYPE_CHECKING:
-    from sts_config import LiveConfig
-    from sts_server import TokenServer
-    from sts_tokens import StsClient, TokenCache
+    from tokenserver.cli import TokenServer
+    from tokenserver.config.load import LiveConfig
+    from tokenserver.sts.tokens import StsClient, TokenCache
 
 
 class ServerCollector(Collector):

@@ -36,8 +36,8 @@ from email.utils import parsedate_to_datetime
 from typing import Any, NamedTuple, TypeVar
 from urllib.parse import SplitResult, unquote, urlsplit
 
-from sts_config import ACCESS_KEY_ID, AssumeRoleCall, Grant
-from sts_tokens import CallerIdentity, Credentials, StsClient, StsError
+from tokenserver.config.load import ACCESS_KEY_ID, AssumeRoleCall, Grant
+from tokenserver.sts.tokens import CallerIdentity, Credentials, StsClient, StsError
 
 T = TypeVar("T")
 

@@ -28,21 +28,21 @@ from functools import partial
 from types import SimpleNamespace
 from typing import Any, TypeVar
 
-from sts_config import (
+from tokenserver.config.load import (
     SDK_REFRESH_MARGIN_SECONDS,
     STS_CALLS_PER_SECOND,
     AssumeRoleCall,
     ConfigError,
     UserCall,
 )
-from sts_http import (
+from tokenserver.httpd.server import (
     Document,
     Histogram,
     Tally,
     encode,
     printable,
 )
-from sts_login import in_background
+from tokenserver.login.verifier import in_background
 
 logger = logging.getLogger("sts_server")
 
