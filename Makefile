@@ -6,12 +6,12 @@ PORT ?= 7080
 .PHONY: demo test run check bench
 
 demo: .venv/demo
-	.venv/bin/python -m demo $(ARGS)
+	.venv/bin/python -m localcloud $(ARGS)
 
 run: .venv/run
 	.venv/bin/python sts_server.py $(PORT) $(ARGS)
 
-test: .venv/test $(if $(shell command -v npm),demo/node_modules)
+test: .venv/test $(if $(shell command -v npm),localcloud/node_modules)
 	.venv/bin/python -m pytest
 
 bench: .venv/bench benchmarks/node_modules

@@ -6,7 +6,7 @@ python -m benchmarks.stand_in CALLS_PER_SECOND   (0 for no quota)
 import sys
 
 from benchmarks.__main__ import KEY_ID, KEY_SECRET, LATENCY_SECONDS, ROLE_ARN
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 
 with StsStandIn(
     calls_per_second=int(sys.argv[1]) or None, latency_seconds=LATENCY_SECONDS

@@ -21,7 +21,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
 from tokenserver.sts.tokens import StsClient
 

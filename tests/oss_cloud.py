@@ -25,10 +25,10 @@ from urllib.parse import quote
 import pytest
 from oss_support import ACCOUNT, BUCKET, KeyPair, OssReply
 
-from demo.loopback import LoopbackServer
-from demo.oss import OssStandIn
-from demo.oss_storage import Bucket
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud.loopback import LoopbackServer
+from localcloud.oss import OssStandIn
+from localcloud.oss_storage import Bucket
+from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config.load import AssumeRoleCall
 from tokenserver.sts.tokens import StsClient
 

@@ -1,7 +1,7 @@
 """What the tests of the OSS stand-in share: a client with a signer of its own.
 
 The signer follows "Signature version 4" in the OSS documentation and shares nothing
-with demo.oss_signature, so that neither can hide a mistake of the other.
+with localcloud.oss_signature, so that neither can hide a mistake of the other.
 """
 
 from __future__ import annotations
@@ -20,8 +20,8 @@ from xml.etree import ElementTree
 
 from support import Reply
 
-from demo.oss import OssStandIn
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config.load import AssumeRoleCall
 from tokenserver.sts.tokens import StsClient
 

@@ -19,11 +19,11 @@ from urllib.parse import unquote
 import pytest
 from login_support import LoginService
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.cli import JsonFormatter, LogFormatter
 from tokenserver.login import verifier as sts_login
 
-LOGGERS = ("sts_server", "demo")
+LOGGERS = ("sts_server", "localcloud")
 SCANNED_BYTES = 1 << 16  # of a reply: some are objects of many megabytes
 
 # So that a scan costs the same however many secrets there are, their beginnings are

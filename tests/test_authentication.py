@@ -40,7 +40,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.config.load import ConfigError, LiveConfig, load_config, read_file
 from tokenserver.login import verifier as sts_login
 from tokenserver.login.verifier import NotAuthenticated

@@ -18,8 +18,8 @@ from support import Reply, RunningServer, settings, write_config
 from test_demo import running
 from test_upload_page import BROWSER_OPTIONS, find_program, start, wait_for
 
-from demo.loopback import LoopbackHandler, LoopbackServer
-from demo.sts import StsStandIn
+from localcloud.loopback import LoopbackHandler, LoopbackServer
+from localcloud.sts import StsStandIn
 from tokenserver.config.load import ConfigError, LiveConfig
 from tokenserver.httpd import server as sts_http
 

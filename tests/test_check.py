@@ -24,8 +24,8 @@ from support import (
     reserved_port,
 )
 
-from demo import sts as stand_in
-from demo.sts import Close, Drip, Fail, Hang, Reply, StsStandIn
+from localcloud import sts as stand_in
+from localcloud.sts import Close, Drip, Fail, Hang, Reply, StsStandIn
 from tokenserver.check import report as sts_check
 from tokenserver.check.report import HintLog, Sample, diagnose, hint, probe, run_check
 from tokenserver.config.load import AssumeRoleCall

@@ -16,7 +16,7 @@ from alibabacloud_credentials.models import Config
 from conftest import MakeServer
 from support import RunningServer
 
-from demo.sts import Fail, StsStandIn
+from localcloud.sts import Fail, StsStandIn
 
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 

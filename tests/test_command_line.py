@@ -30,7 +30,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import Fail, StsStandIn
+from localcloud.sts import Fail, StsStandIn
 from tokenserver import cli as sts_server
 
 SERVER = Path(__file__).parent.parent / "sts_server.py"

@@ -1,4 +1,4 @@
-"""``python3 -m demo`` as a newcomer runs it: what it prints works."""
+"""``python3 -m localcloud`` as a newcomer runs it: what it prints works."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from pathlib import Path
 import pytest
 from support import PATIENCE_SECONDS, request
 
-from demo.__main__ import UPLOAD_DEFAULTS, parse_arguments
-from demo.oss_folder import SUFFIX
+from localcloud.__main__ import UPLOAD_DEFAULTS, parse_arguments
+from localcloud.oss_folder import SUFFIX
 
 ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "demo" / "upload-page.png"
+PICTURE = ROOT / "localcloud" / "upload-page.png"
 PORTS = ("--port", "--sts-port", "--oss-port", "--page-port")
 ANY_PORTS = [word for option in PORTS for word in (option, "0")]
 
@@ -53,7 +53,7 @@ class Demo:
 def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Demo]:
     """Run the demo on ports that are free; its temporary files go into *folder*."""
     with subprocess.Popen(
-        [sys.executable, "-m", "demo", *ANY_PORTS, *arguments],
+        [sys.executable, "-m", "localcloud", *ANY_PORTS, *arguments],
         cwd=ROOT,
         env={**os.environ, "TMPDIR": str(folder)},
         stdout=subprocess.PIPE,
@@ -129,8 +129,9 @@ def test_the_curl_command_prints_a_token(demo: Demo) -> None:
         pytest.param(
             "upload.mjs",
             marks=pytest.mark.skipif(
-                not shutil.which("node") or not (ROOT / "demo/node_modules").exists(),
-                reason="needs Node, and ali-oss: npm install --prefix demo",
+                not shutil.which("node")
+                or not (ROOT / "localcloud/node_modules").exists(),
+                reason="needs Node, and ali-oss: npm install --prefix localcloud",
             ),
         ),
     ],
@@ -141,7 +142,7 @@ def test_the_upload_commands_upload_a_picture_of_ones_own(
     picture = tmp_path / f"猫 {script}.png"
     picture.write_bytes(b"\x89PNG" + os.urandom(200_000))
     command = [
-        str(picture) if word == "demo/upload-page.png" else word
+        str(picture) if word == "localcloud/upload-page.png" else word
         for word in demo.command(script)
     ]
 
@@ -273,7 +274,7 @@ def test_a_demo_that_is_killed_keeps_what_was_uploaded(tmp_path: Path) -> None:
 def start(*arguments: str) -> tuple[int, str]:
     """Return exit status and stderr of a demo that does not start."""
     result = subprocess.run(
-        [sys.executable, "-m", "demo", *ANY_PORTS, *arguments],
+        [sys.executable, "-m", "localcloud", *ANY_PORTS, *arguments],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -356,7 +357,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
 ) -> None:
     program = (
         f"import sys; sys.modules[{package!r}] = None\n"
-        "import runpy; runpy.run_module('demo', run_name='__main__')"
+        "import runpy; runpy.run_module('localcloud', run_name='__main__')"
     )
     result = subprocess.run(
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
@@ -371,7 +372,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
 
 @pytest.mark.parametrize("script", ["upload.py", "upload.mjs"])
 def test_the_scripts_have_the_defaults_of_the_demo(script: str) -> None:
-    source = (ROOT / "demo" / script).read_text("utf-8")
+    source = (ROOT / "localcloud" / script).read_text("utf-8")
     options = parse_arguments([])
 
     for name, value in UPLOAD_DEFAULTS.items():

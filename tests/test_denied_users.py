@@ -16,11 +16,11 @@ from policy_support import Place, may
 from support import POLICY_DIRECTORY, ROLE_ARN, RunningServer, write_config
 from test_command_line import run
 
-from demo.oss import OssStandIn
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config.load import ConfigError, load_config, parse_denied, read_file
 
-TEMPLATE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
+TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
 MakeUsers = Callable[[str], RunningServer]
 
 

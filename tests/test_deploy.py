@@ -37,7 +37,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver import cli as sts_server
 from tokenserver.config import load as sts_config
 from tokenserver.httpd import server as sts_http

@@ -49,7 +49,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
 from tokenserver.httpd import server as sts_http
 from tokenserver.sts.tokens import StsClient

@@ -1,6 +1,7 @@
 """No user gets what is another's, whatever they are called and however it is set up.
 
-What a token may do is asked of demo.ram, which evaluates policies as RAM documents it.
+What a token may do is asked of localcloud.ram, which evaluates policies as RAM
+documents it.
 """
 
 from __future__ import annotations
@@ -29,15 +30,15 @@ from login_support import (
 from support import POLICY_DIRECTORY, RunningServer
 from support import settings as working_settings
 
-from demo import ram
-from demo.oss_catalog import ROWS
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud import ram
+from localcloud.oss_catalog import ROWS
+from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config import load as sts_config
 from tokenserver.config.load import Config, ConfigError, load_config
 from tokenserver.login.verifier import MAX_USER_BYTES
 
 BUCKET = "my-bucket"
-UPLOAD_PAGE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
+UPLOAD_PAGE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
 TEMPLATES = [*sorted(POLICY_DIRECTORY.iterdir()), UPLOAD_PAGE]
 PREFIXES = ["users/$USER_ID/", "$USER_ID/", "照片/$USER_ID/in/", "a/$USER_ID/$USER_ID/"]
 

@@ -24,7 +24,7 @@ from aliyunsdksts.request.v20150401.GetCallerIdentityRequest import (
 from oss_apps import needs_node
 from support import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 
 REGION = "cn-hangzhou"
 STATEMENT = {"Effect": "Allow", "Action": "oss:*", "Resource": "acs:oss:*:*:b/~ é+&=*"}

@@ -38,7 +38,7 @@ from support import (
 )
 from test_command_line import command, run
 
-from demo.sts import Close, Fail, Hang, StsStandIn
+from localcloud.sts import Close, Fail, Hang, StsStandIn
 from tokenserver import cli as sts_server
 from tokenserver import metrics as sts_metrics
 from tokenserver.check.report import HintLog

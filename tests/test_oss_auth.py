@@ -49,9 +49,9 @@ from oss_cloud import (
 from oss_support import BUCKET, KeyPair, OssReply
 from support import PATIENCE_SECONDS
 
-from demo.oss import CorsRule, OssStandIn
-from demo.oss_request import Reply, Request
-from demo.sts import ALLOW_ALL
+from localcloud.oss import CorsRule, OssStandIn
+from localcloud.oss_request import Reply, Request
+from localcloud.sts import ALLOW_ALL
 from tokenserver.sts.tokens import StsClient
 
 MINUTES = 60.0
@@ -2083,7 +2083,7 @@ def test_neither_log_nor_repr_shows_a_secret(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "demo.oss")
+    caplog.set_level(logging.DEBUG, "localcloud.oss")
     key = cloud.session()
     seen: list[object] = []
     answer = OssStandIn.answer
@@ -2111,7 +2111,7 @@ def test_neither_log_nor_repr_shows_a_secret(
 def test_a_request_leaves_one_line_in_the_log(
     cloud: Cloud, caplog: pytest.LogCaptureFixture, host: str
 ) -> None:
-    caplog.set_level(logging.INFO, "demo.oss")
+    caplog.set_level(logging.INFO, "localcloud.oss")
     evil = "%0aOSS%20GET%20GetObject%0d%1b[31m%e2%80%a8%c2%85"
     for method in ("GET", "\x1b[31mGET", "OPTIONS"):
         for target in (

@@ -16,10 +16,10 @@ import alibabacloud_oss_v2 as oss_v2
 import pytest
 from oss_support import BUCKET, BucketClient, OssReply, user_key
 
-from demo.oss import OssStandIn
-from demo.oss_catalog import ROWS, find_operation
-from demo.oss_operations import OPERATIONS
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.oss_catalog import ROWS, find_operation
+from localcloud.oss_operations import OPERATIONS
+from localcloud.sts import ALLOW_ALL, StsStandIn
 
 NUMBERS = itertools.count()
 LEVELS = {"service": "/", "bucket": f"/{BUCKET}/", "object": f"/{BUCKET}/cat"}

@@ -27,9 +27,9 @@ from oss_apps import (
 )
 from support import RunningServer
 
-from demo.oss import OssStandIn
-from demo.oss_storage import Bucket
-from demo.sts import StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.oss_storage import Bucket
+from localcloud.sts import StsStandIn
 
 # What an app of the tests may do: all of its kind below its prefix.
 APP_POLICY = {

@@ -20,9 +20,9 @@ import pytest
 from oss_support import BUCKET, BucketClient, user_key
 from support import PATIENCE_SECONDS
 
-from demo.oss import OssStandIn
-from demo.oss_folder import MARK, SUFFIX, FolderError, taken
-from demo.sts import StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.oss_folder import MARK, SUFFIX, FolderError, taken
+from localcloud.sts import StsStandIn
 
 ROOT = Path(__file__).parent.parent
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
@@ -517,7 +517,7 @@ def test_of_many_who_take_a_new_folder_at_once_one_has_it(tmp_path: Path) -> Non
 HOLD = """
 import sys
 from pathlib import Path
-from demo.oss_folder import taken
+from localcloud.oss_folder import taken
 
 with taken(Path(sys.argv[1])):
     print("taken", flush=True)

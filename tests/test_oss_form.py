@@ -35,11 +35,11 @@ from oss_cloud import (
 from oss_support import BUCKET, KeyPair, OssReply
 from urllib3.filepost import encode_multipart_formdata
 
-from demo import oss as oss_module
-from demo.oss import OssStandIn
-from demo.oss_form import Form, read_form
-from demo.oss_request import Body
-from demo.sts import ALLOW_ALL
+from localcloud import oss as oss_module
+from localcloud.oss import OssStandIn
+from localcloud.oss_form import Form, read_form
+from localcloud.oss_request import Body
+from localcloud.sts import ALLOW_ALL
 from tokenserver.sts.tokens import StsClient
 
 MEGABYTE = 1024 * 1024
@@ -1584,7 +1584,7 @@ def test_neither_log_nor_repr_of_a_form_shows_a_secret(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    caplog.set_level(logging.DEBUG, "demo.oss")
+    caplog.set_level(logging.DEBUG, "localcloud.oss")
     forms: list[Form] = []
 
     def spy(*args: Any) -> Form:

@@ -28,11 +28,11 @@ from hypothesis import strategies as st
 from oss_support import BucketClient, OssReply, RemoteOss, read_from, user_key
 from support import PATIENCE_SECONDS
 
-from demo.oss import CUT_OFF, OssStandIn
-from demo.oss_catalog import ROWS
-from demo.oss_operations import MAX_KEYS, OPERATIONS
-from demo.oss_storage import MIN_PART_BYTES, Bucket
-from demo.sts import StsStandIn
+from localcloud.oss import CUT_OFF, OssStandIn
+from localcloud.oss_catalog import ROWS
+from localcloud.oss_operations import MAX_KEYS, OPERATIONS
+from localcloud.oss_storage import MIN_PART_BYTES, Bucket
+from localcloud.sts import StsStandIn
 
 HELLO_MD5 = "5D41402ABC4B2A76B9719D911017C592"
 HELLO_CRC = "11177612005948864433"

@@ -34,11 +34,17 @@ from oss_support import (
 )
 from support import PATIENCE_SECONDS
 
-from demo.oss import OssStandIn
-from demo.oss_error import OssError
-from demo.oss_folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
-from demo.oss_storage import CHUNK_BYTES, MIN_PART_BYTES, Bucket, Incoming, StoredObject
-from demo.sts import StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.oss_error import OssError
+from localcloud.oss_folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
+from localcloud.oss_storage import (
+    CHUNK_BYTES,
+    MIN_PART_BYTES,
+    Bucket,
+    Incoming,
+    StoredObject,
+)
+from localcloud.sts import StsStandIn
 
 ROOT = Path(__file__).parent.parent
 PART = b"p" * MIN_PART_BYTES
@@ -892,8 +898,8 @@ def test_a_bucket_is_a_dictionary_on_the_disk(
 
 SERVE = """
 import sys
-from demo.oss import OssStandIn
-from demo.sts import ALLOW_ALL, StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.sts import ALLOW_ALL, StsStandIn
 
 with StsStandIn() as sts, OssStandIn(sts) as oss:
     sts.add_user("key", "secret", policies=(ALLOW_ALL,))

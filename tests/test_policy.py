@@ -14,7 +14,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from support import POLICY_DIRECTORY
 
-from demo import ram
+from localcloud import ram
 from tokenserver.config.load import (
     OPERATORS,
     ConfigError,
@@ -793,7 +793,7 @@ def test_a_policy_of_a_reference_package_is_accepted(name: str) -> None:
     )
 
 
-# --- Patterns, with demo.ram as the judge ---------------------------------------
+# --- Patterns, with localcloud.ram as the judge ---------------------------------------
 
 ACCOUNT = "1234567890123456"
 HEADS = [

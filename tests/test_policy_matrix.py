@@ -15,9 +15,9 @@ from oss_support import BUCKET, KeyPair, OssClient, user_key
 from policy_support import Place, expected_grants, may
 from support import POLICY_DIRECTORY
 
-from demo.oss import OssStandIn
-from demo.oss_operations import OPERATIONS
-from demo.sts import StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.oss_operations import OPERATIONS
+from localcloud.sts import StsStandIn
 
 ROOT = POLICY_DIRECTORY.parent
 PREFIX = "photos/"
@@ -26,7 +26,7 @@ FILES = {
     "read": "policy/bucket_read_policy.txt",
     "write": "policy/bucket_write_policy.txt",
     "read_write": "policy/bucket_read_write_policy.txt",
-    "upload_page": "demo/upload_page_policy.txt",
+    "upload_page": "localcloud/upload_page_policy.txt",
 }
 
 

@@ -25,7 +25,7 @@ from support import (
 )
 from test_hostile_requests import find
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.cli import JsonFormatter
 from tokenserver.config.load import ConfigError, LiveConfig
 from tokenserver.httpd.server import MAX_HEAD_BYTES, ReplyLine, forwarded_client

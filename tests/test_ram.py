@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from support import POLICY_DIRECTORY
 
-from demo.ram import (
+from localcloud.ram import (
     OPERATORS,
     Decision,
     Policy,

@@ -20,7 +20,7 @@ from login_support import authentication, claims_now, service
 from raw_http import connect, parse_replies, read_to_end
 from support import Reply, RunningServer
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.httpd.server import REFUSALS
 
 GOOD = (

@@ -13,7 +13,7 @@ from login_support import authentication, bearer, login_token, service
 from secret_scan import SecretShown, check_reply, check_text, watched_logs
 from support import ACCESS_KEY_SECRET, Reply, RunningServer
 
-from demo.sts import StsStandIn
+from localcloud.sts import StsStandIn
 
 OURS = {"server": "sts-server"}
 

@@ -24,8 +24,8 @@ from support import (
     wait_until,
 )
 
-from demo.sts import Close, Drip, Fail, Hang, Reset, StsStandIn
-from demo.sts import Reply as StsReply
+from localcloud.sts import Close, Drip, Fail, Hang, Reset, StsStandIn
+from localcloud.sts import Reply as StsReply
 from tokenserver.sts import tokens as sts_tokens
 from tokenserver.sts.tokens import DefaultCredentials, StsClient, StsError
 

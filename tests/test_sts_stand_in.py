@@ -28,8 +28,8 @@ from alibabacloud_tea_openapi.exceptions import ClientException, ThrottlingExcep
 from alibabacloud_tea_openapi.utils_models import Config
 from support import PATIENCE_SECONDS, reserved_port
 
-from demo import sts as sts_module
-from demo.sts import (
+from localcloud import sts as sts_module
+from localcloud.sts import (
     FORM,
     JSON,
     Behaviour,

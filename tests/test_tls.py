@@ -50,8 +50,8 @@ from support import (
 )
 from test_command_line import command, run
 
-from demo.sts import Reply as StsReply
-from demo.sts import StsStandIn
+from localcloud.sts import Reply as StsReply
+from localcloud.sts import StsStandIn
 from tokenserver.config.load import ConfigError, LiveConfig, LiveTls
 from tokenserver.httpd import server as sts_http
 from tokenserver.sts.tokens import StsClient

@@ -36,7 +36,7 @@ from support import (
     write_config,
 )
 
-from demo.sts import Close, Fail, Hang, StsStandIn
+from localcloud.sts import Close, Fail, Hang, StsStandIn
 from tokenserver.config import load as sts_config
 from tokenserver.config.load import AssumeRoleCall
 from tokenserver.login import verifier as sts_login

@@ -33,11 +33,11 @@ from support import (
     reserved_port,
 )
 
-import demo.page
-from demo.oss import CUT_OFF, CorsRule, OssStandIn
-from demo.oss_storage import Bucket
-from demo.page import UploadPage
-from demo.sts import Close, Fail, StsStandIn
+import localcloud.page
+from localcloud.oss import CUT_OFF, CorsRule, OssStandIn
+from localcloud.oss_storage import Bucket
+from localcloud.page import UploadPage
+from localcloud.sts import Close, Fail, StsStandIn
 
 SLOW = 3_000_000  # bytes a second: what is uploaded can be watched
 
@@ -132,7 +132,7 @@ def create_bucket(
 
 @pytest.fixture
 def token_server(make_server: MakeServer, page: UploadPage) -> RunningServer:
-    policy = Path(demo.page.__file__).with_name("upload_page_policy.txt")
+    policy = Path(localcloud.page.__file__).with_name("upload_page_policy.txt")
     return make_server(
         PolicyFile=str(policy), BucketName="demo-bucket", AllowedOrigins=page.origins
     )
@@ -1101,7 +1101,7 @@ def test_nothing_is_too_wide_for_a_small_phone(
 
 def test_every_text_is_there_in_both_languages(visit: Visit) -> None:
     visit.open()
-    page = demo.page.PAGE_FILE.read_text(encoding="utf-8")
+    page = localcloud.page.PAGE_FILE.read_text(encoding="utf-8")
 
     texts: dict[str, list[str]] = visit.js("return TEXTS")
 
@@ -1300,8 +1300,8 @@ def test_a_setting_cannot_break_out_of_its_block(visit: Visit) -> None:
         assert visit.js("return SETTINGS.prefix") == prefix
         assert visit.browser.title == "Upload to OSS"
     assert "harm'</script>" not in body
-    assert demo.page.read_settings(body) == {
-        **demo.page.read_settings(demo.page.PAGE_FILE.read_text("utf-8")),
+    assert localcloud.page.read_settings(body) == {
+        **localcloud.page.read_settings(localcloud.page.PAGE_FILE.read_text("utf-8")),
         **servers,
         "prefix": prefix,
         "bucket": "b",
@@ -1346,9 +1346,9 @@ def test_nothing_else_is_served(method: str, target: str, status: int) -> None:
 
 
 def test_the_settings_in_the_file_are_those_of_the_demo() -> None:
-    page = demo.page.PAGE_FILE.read_text(encoding="utf-8")
+    page = localcloud.page.PAGE_FILE.read_text(encoding="utf-8")
 
-    assert demo.page.read_settings(page) == {
+    assert localcloud.page.read_settings(page) == {
         "tokenUrl": "http://127.0.0.1:7080/",
         "endpoint": "http://127.0.0.1:7091",
         "region": "cn-hangzhou",

@@ -18,11 +18,11 @@ from oss_support import BUCKET, KeyPair, OssClient, user_key
 from policy_support import Place, expected_grants, may
 from support import POLICY_DIRECTORY, RunningServer
 
-from demo.oss import OssStandIn
-from demo.sts import StsStandIn
+from localcloud.oss import OssStandIn
+from localcloud.sts import StsStandIn
 from tokenserver.login.verifier import role_session_name
 
-TEMPLATE = POLICY_DIRECTORY.parent / "demo" / "upload_page_policy.txt"
+TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))
 PAIRS = [
     pytest.param(("al", "alice"), id="one begins like the other"),

@@ -13,8 +13,8 @@ from conftest import MakeServer
 from raw_http import connect, exchange
 from support import ACCESS_KEY_SECRET, Reply, RunningServer
 
-from demo.sts import Fail, StsStandIn
-from demo.sts import Reply as StsReply
+from localcloud.sts import Fail, StsStandIn
+from localcloud.sts import Reply as StsReply
 from tokenserver.sts.tokens import StsClient
 
 TOKEN = {

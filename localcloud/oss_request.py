@@ -10,11 +10,11 @@ from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from demo.oss_catalog import Operation, find_operation
-from demo.oss_error import OssError, not_imitated
-from demo.oss_signature import SIGNED_SUBRESOURCES, Signable
-from demo.oss_storage import CHUNK_BYTES
-from demo.sts import as_xml
+from localcloud.oss_catalog import Operation, find_operation
+from localcloud.oss_error import OssError, not_imitated
+from localcloud.oss_signature import SIGNED_SUBRESOURCES, Signable
+from localcloud.oss_storage import CHUNK_BYTES
+from localcloud.sts import as_xml
 
 MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")

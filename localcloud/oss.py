@@ -24,7 +24,7 @@ come near it; path style is accepted from everybody; by default any origin may s
 request (CORS); which of several errors is reported is ours where the documentation
 gives no order.
 
-Sources: the OSS documentation, and the SDKs named in demo.oss_signature.
+Sources: the OSS documentation, and the SDKs named in localcloud.oss_signature.
 """
 
 from __future__ import annotations
@@ -53,20 +53,20 @@ from http.client import responses
 from pathlib import Path
 from typing import cast
 
-from demo import ram
-from demo.loopback import LoopbackHandler, LoopbackServer
-from demo.oss_catalog import Operation
-from demo.oss_error import OssError, not_imitated
-from demo.oss_folder import taken
-from demo.oss_form import (
+from localcloud import ram
+from localcloud.loopback import LoopbackHandler, LoopbackServer
+from localcloud.oss_catalog import Operation
+from localcloud.oss_error import OssError, not_imitated
+from localcloud.oss_folder import taken
+from localcloud.oss_form import (
     allowed_sizes,
     post_object,
     read_form,
     read_form_signature,
     required_field,
 )
-from demo.oss_operations import OPERATIONS, Authorize, Call, read_source
-from demo.oss_request import (
+from localcloud.oss_operations import OPERATIONS, Authorize, Call, read_source
+from localcloud.oss_request import (
     BUCKET_NAME,
     MAX_BODY_BYTES,
     Body,
@@ -76,11 +76,11 @@ from demo.oss_request import (
     check_place,
     document,
 )
-from demo.oss_signature import Signature, read_signature
-from demo.oss_storage import Bucket, read_chunks
-from demo.sts import Caller, Refused, StsStandIn
+from localcloud.oss_signature import Signature, read_signature
+from localcloud.oss_storage import Bucket, read_chunks
+from localcloud.sts import Caller, Refused, StsStandIn
 
-logger = logging.getLogger("demo.oss")
+logger = logging.getLogger("localcloud.oss")
 
 REQUESTS_KEPT = 10_000
 CUT_OFF = "CutOff"  # instead of an error code, for fail()

@@ -1,4 +1,4 @@
-"""The upload page on loopback: demo/upload.html, with settings of its own.
+"""The upload page on loopback: localcloud/upload.html, with settings of its own.
 
     with UploadPage({"tokenUrl": server_url, "endpoint": oss.url}) as page:
         ...  # open page.url in a browser
@@ -17,7 +17,7 @@ from collections.abc import Mapping
 from http import HTTPStatus
 from pathlib import Path
 
-from demo.loopback import LoopbackHandler, LoopbackServer
+from localcloud.loopback import LoopbackHandler, LoopbackServer
 
 PAGE_FILE = Path(__file__).with_name("upload.html")
 SETTINGS = re.compile(

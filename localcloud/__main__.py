@@ -1,4 +1,4 @@
-"""Run the whole tutorial on this machine: ``python3 -m demo``."""
+"""Run the whole tutorial on this machine: ``python3 -m localcloud``."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from demo.oss_folder import FolderError
-from demo.page import UploadPage
-from demo.sts import StsStandIn
+from localcloud.oss_folder import FolderError
+from localcloud.page import UploadPage
+from localcloud.sts import StsStandIn
 from tokenserver import cli as sts_server
 from tokenserver.config import load as sts_config
 from tokenserver.sts import tokens as sts_tokens
 
 try:
-    from demo.oss import CorsRule, OssStandIn
+    from localcloud.oss import CorsRule, OssStandIn
 except ImportError as error:
     raise SystemExit(
         f"demo: {error.name} is missing; run: "
@@ -32,8 +32,8 @@ ACCESS_KEY_ID = "LTAIdemoAccessKeyId"
 ACCESS_KEY_SECRET = "demoAccessKeySecret"
 ROLE_ARN = "acs:ram::1234567890123456:role/demo-app"
 POLICY_FILE = Path(__file__).with_name("upload_page_policy.txt")
-PICTURE = "demo/upload-page.png"  # one that is at hand
-UPLOAD_DEFAULTS = {  # of demo/upload.py and demo/upload.mjs
+PICTURE = "localcloud/upload-page.png"  # one that is at hand
+UPLOAD_DEFAULTS = {  # of localcloud/upload.py and localcloud/upload.mjs
     "token-url": "http://127.0.0.1:7080/",
     "endpoint": "http://127.0.0.1:7091",
     "bucket": "demo-bucket",
@@ -160,10 +160,10 @@ Open the upload page in a browser, or try one of these in another terminal:
   curl {token_url}sts/getsts
 
   {python} -m pip install -q oss2
-  {python} demo/upload.py {PICTURE}{arguments}
+  {python} localcloud/upload.py {PICTURE}{arguments}
 
-  npm install --silent --no-package-lock --prefix demo
-  node demo/upload.mjs {PICTURE}{arguments}
+  npm install --silent --no-package-lock --prefix localcloud
+  node localcloud/upload.mjs {PICTURE}{arguments}
 
 Ctrl-C stops."""
 
@@ -171,7 +171,7 @@ Ctrl-C stops."""
 def log_to_stderr() -> None:
     """Log what the token server and the stand-ins do, in one form."""
     sts_server.log_to_stderr()
-    logger = logging.getLogger("demo")
+    logger = logging.getLogger("localcloud")
     logger.handlers = sts_server.logger.handlers
     logger.setLevel(logging.INFO)
     logger.propagate = False
@@ -180,7 +180,7 @@ def log_to_stderr() -> None:
 def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
     """Return the options of the command line."""
     parser = argparse.ArgumentParser(
-        prog="python3 -m demo",
+        prog="python3 -m localcloud",
         description="Run a token server, the STS and the OSS it is for, and a page "
         "that uploads, on this machine.",
     )

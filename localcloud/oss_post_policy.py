@@ -20,8 +20,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from demo.oss_error import OssError
-from demo.ram import unique
+from localcloud.oss_error import OssError
+from localcloud.ram import unique
 
 MAX_SIZE = 2**63 - 1  # in a content-length-range
 OPERATORS = ("eq", "starts-with", "in", "not-in", "content-length-range")

@@ -16,8 +16,8 @@ SignatureType, a JSON body in RPC style, a body without Content-Length, and role
 chaining by a token that has a session policy.
 What else differs: no TLS; roles trust ARNs, without conditions; all callers share one
 quota; an empty parameter counts as absent; the grammar of a policy is as strict as in
-demo.ram; and which of several errors is reported is ours where the documentation gives
-no order.
+localcloud.ram; and which of several errors is reported is ours where the documentation
+gives no order.
 
 Sources: "AssumeRole", "GetCallerIdentity" and "Signature method" (RPC style) in the
 STS documentation, "V3 request structure and signature", the tables of common errors,
@@ -47,8 +47,8 @@ from typing import Any
 from urllib.parse import parse_qsl, quote
 from xml.sax.saxutils import escape
 
-from demo import ram
-from demo.loopback import LoopbackHandler, LoopbackServer
+from localcloud import ram
+from localcloud.loopback import LoopbackHandler, LoopbackServer
 
 # --- Constants ------------------------------------------------------------------
 
