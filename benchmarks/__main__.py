@@ -25,8 +25,10 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
-from tokenserver.config import load as sts_config
-from tokenserver.sts import tokens as sts_tokens
+from tokenserver.config.grants import CallTemplate, UserCall
+from tokenserver.documents import Credentials, Token
+from tokenserver.sts.client import TIME_FORMAT
+from tokenserver.sts.tokens import TOKENS_KEPT, TokenCache
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -57,7 +59,7 @@ def main() -> int:
                 print(f"  measured {peer.name}, quota {quota}", file=sys.stderr)
     print(table(rows))
     print()
-    for entries in (1, sts_tokens.TOKENS_KEPT):
+    for entries in (1, TOKENS_KEPT):
         microseconds = cost_of_a_reused_token(entries) * 1e6
         print(f"Tokens kept: {entries:,}; finding one takes {microseconds:.1f} µs.")
     return 0
@@ -210,8 +212,8 @@ def running(peer: Peer, sts_url: str, folder: Path) -> Iterator[tuple[int, int, 
 
 def sample_reply() -> bytes:
     """Return a document of the length of those that the stand-in's tokens make."""
-    token = sts_tokens.Token(
-        sts_tokens.Credentials(
+    token = Token(
+        Credentials(
             access_key_id="STS." + "0" * 24,
             access_key_secret="x" * 40,
             security_token="x" * 406,
@@ -340,29 +342,27 @@ def megabytes(pid: int) -> float:
 
 def cost_of_a_reused_token(entries: int) -> float:
     """Return the seconds that TokenCache takes, when all of its tokens are in use."""
-    expiration = time.strftime(sts_tokens.TIME_FORMAT, time.gmtime(time.time() + 900))
-    fetched = sts_tokens.Credentials("id", "secret", "token", expiration, "")
-    tokens = sts_tokens.TokenCache(lambda call, calls_per_second: fetched)
-    calls = [
-        sts_config.AssumeRoleCall(
-            protocol="https",
-            endpoint="sts.aliyuncs.com",
-            access_key_id=KEY_ID,
-            access_key_secret=KEY_SECRET,
-            role_arn=ROLE_ARN,
-            role_session_name=f"user{number}",
-            duration_seconds=900,
-            policy="{}",
-        )
-        for number in range(entries)
-    ]
+    expiration = time.strftime(TIME_FORMAT, time.gmtime(time.time() + 900))
+    fetched = Credentials("id", "secret", "token", expiration, "")
+    tokens = TokenCache(lambda call: fetched)
+    template = CallTemplate(
+        protocol="https",
+        endpoint="sts.aliyuncs.com",
+        access_key_id=KEY_ID,
+        access_key_secret=KEY_SECRET,
+        role_arn=ROLE_ARN,
+        role_session_name="client_name",
+        duration_seconds=900,
+        policy=None,
+    )
+    calls = [UserCall(template, f"user{number}") for number in range(entries)]
     for call in calls:
-        tokens.get(call, 300, 80)
+        tokens.get(call, 300)
     rounds = 200_000 // entries
     begin = time.perf_counter()
     for _ in range(rounds):
         for call in calls:
-            tokens.get(call, 300, 80)
+            tokens.get(call, 300)
     return (time.perf_counter() - begin) / (rounds * entries)
 
 

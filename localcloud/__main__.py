@@ -16,8 +16,14 @@ from pathlib import Path
 from localcloud.oss_folder import FolderError
 from localcloud.page import UploadPage
 from localcloud.sts import StsStandIn
-from tokenserver import cli as sts_server
-from tokenserver.config import load as sts_config
+from tokenserver import app, cli, logs
+from tokenserver import errors as errors_module
+from tokenserver import options as options_module
+from tokenserver.config import files as config_files
+from tokenserver.config import load as config_load
+from tokenserver.config import resources as config_resources
+from tokenserver.config import settings as config_settings
+from tokenserver.sts import client as sts_client_module
 from tokenserver.sts import tokens as sts_tokens
 
 try:
@@ -57,17 +63,17 @@ def main(argv: list[str] | None = None) -> int:
     with contextlib.ExitStack() as stack:
         try:
             server, message = start(options, stack)
-        except (DemoError, sts_config.ConfigError) as error:
+        except (DemoError, errors_module.ConfigError) as error:
             print(f"demo: {error}", file=sys.stderr)
             return 1
-        watch = sts_config.FileWatch(server.config)
+        watch = config_files.FileWatch(server.config)
         watch.start()
-        return sts_server.serve(server, message, watch)
+        return cli.serve(server, message, watch)
 
 
 def start(
     options: argparse.Namespace, stack: contextlib.ExitStack
-) -> tuple[sts_server.TokenServer, str]:
+) -> tuple[app.TokenServer, str]:
     """Return a token server for all the rest, which *stack* ends, and what to say.
 
     Raises DemoError and ConfigError.
@@ -93,10 +99,10 @@ def start(
 
     folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
     config = write_config(folder, sts.url, options.bucket, options.prefix, origins)
-    tokens = sts_tokens.TokenCache(sts_tokens.StsClient().assume_role)
+    tokens = sts_tokens.TokenCache(sts_client_module.StsClient().assume_role)
     with port_of("--port", options.port):
-        server = sts_server.TokenServer(
-            "127.0.0.1", options.port, sts_config.LiveConfig(config), tokens
+        server = app.TokenServer(
+            ("127.0.0.1", options.port), config_load.LiveConfig(config), tokens
         )
     token_url = f"http://127.0.0.1:{server.server_port}/"
 
@@ -170,9 +176,9 @@ Ctrl-C stops."""
 
 def log_to_stderr() -> None:
     """Log what the token server and the stand-ins do, in one form."""
-    sts_server.log_to_stderr()
+    logs.log_to_stderr()
     logger = logging.getLogger("localcloud")
-    logger.handlers = sts_server.logger.handlers
+    logger.handlers = logging.getLogger("tokenserver").handlers
     logger.setLevel(logging.INFO)
     logger.propagate = False
 
@@ -185,14 +191,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         "that uploads, on this machine.",
     )
     for option, default, what in (
-        ("--port", sts_server.DEFAULT_PORT, "the token server"),
+        ("--port", options_module.DEFAULT_PORT, "the token server"),
         ("--sts-port", 7090, "the STS stand-in"),
         ("--oss-port", 7091, "the OSS stand-in"),
         ("--page-port", 7092, "the upload page"),
     ):
         parser.add_argument(
             option,
-            type=sts_server.port_number,
+            type=options_module.port_number,
             default=default,
             metavar="N",
             help=f"port of {what} (default: %(default)s; 0 takes any)",
@@ -229,7 +235,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def bucket_name(text: str) -> str:
-    if not sts_config.BUCKET_NAME.fullmatch(text):
+    if not config_resources.BUCKET_NAME.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not 3 to 63 lower-case letters, digits and -"
         )
@@ -237,15 +243,18 @@ def bucket_name(text: str) -> str:
 
 
 def object_prefix(text: str) -> str:
-    if not text or not sts_config.OBJECT_PREFIX.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not the beginning of an object name without * and ?"
-        )
-    return text
+    try:
+        if text:
+            return config_settings.OBJECT_PREFIX.read(text)
+    except ValueError:
+        pass
+    raise argparse.ArgumentTypeError(
+        f"{text!r} is not the beginning of an object name without * and ?"
+    )
 
 
 def page_origin(text: str) -> str:
-    if not sts_config.ORIGIN.fullmatch(text):
+    if not config_load.ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an origin as browsers send it, such as "
             "http://localhost:3000, without a default port or a slash"

@@ -23,7 +23,7 @@ from support import (
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
-from tokenserver.sts.tokens import StsClient
+from tokenserver.sts.client import StsClient
 
 PROXY_VARIABLES = (
     "HTTP_PROXY",
@@ -113,8 +113,8 @@ def sts(clock: Clock) -> Iterator[StsStandIn]:
 
 @pytest.fixture(scope="session")
 def sts_client() -> StsClient:
-    """The server's STS client; importing the SDK takes a while."""
-    return StsClient()
+    """The server's STS client, without a limit; importing the SDK takes a while."""
+    return StsClient(lambda: 10_000)
 
 
 MakeServer = Callable[..., RunningServer]
@@ -128,7 +128,7 @@ def make_server(
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[MakeServer]:
     """Return a function that starts a token server with some settings changed."""
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     servers: list[RunningServer] = []
 
     def make(**changes: object) -> RunningServer:

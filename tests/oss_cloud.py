@@ -29,8 +29,8 @@ from localcloud.loopback import LoopbackServer
 from localcloud.oss import OssStandIn
 from localcloud.oss_storage import Bucket
 from localcloud.sts import ALLOW_ALL, StsStandIn
-from tokenserver.config.load import AssumeRoleCall
-from tokenserver.sts.tokens import StsClient
+from tokenserver.config.grants import AssumeRoleCall
+from tokenserver.sts.client import StsClient
 
 OTHER_BUCKET = "my-bucket-2"  # the first is a prefix of its name
 CAT, DOG = "dir/cat.jpg", "dir/dog.jpg"

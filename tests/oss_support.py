@@ -22,8 +22,8 @@ from support import Reply
 
 from localcloud.oss import OssStandIn
 from localcloud.sts import ALLOW_ALL, StsStandIn
-from tokenserver.config.load import AssumeRoleCall
-from tokenserver.sts.tokens import StsClient
+from tokenserver.config.grants import AssumeRoleCall
+from tokenserver.sts.client import StsClient
 
 BUCKET = "my-bucket"
 ACCOUNT = "1234567890123456"

@@ -20,10 +20,10 @@ import pytest
 from login_support import LoginService
 
 from localcloud.sts import StsStandIn
-from tokenserver.cli import JsonFormatter, LogFormatter
-from tokenserver.login import verifier as sts_login
+from tokenserver.login import keys as login_keys
+from tokenserver.logs import JsonFormatter, LogFormatter
 
-LOGGERS = ("sts_server", "localcloud")
+LOGGERS = ("tokenserver", "localcloud")
 SCANNED_BYTES = 1 << 16  # of a reply: some are objects of many megabytes
 
 # So that a scan costs the same however many secrets there are, their beginnings are
@@ -136,7 +136,7 @@ def remember_secrets() -> Iterator[None]:
         after(StsStandIn, "add_user", lambda user: remember(user.access_key_secret))
         after(StsStandIn, "_issue", remember_issued)
         after(LoginService, "sign", remember_login_token)
-        after(sts_login, "secret_key", lambda key: remember_bytes(key.key))
+        after(login_keys, "secret_key", lambda key: remember_bytes(key.key))
         yield
 
 

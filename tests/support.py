@@ -15,15 +15,14 @@ from typing import Any
 
 import secret_scan
 
-from tokenserver.cli import TokenServer
-from tokenserver.config.load import (
-    AssumeRoleCall,
-    Config,
-    LiveConfig,
-    LiveFiles,
-    LiveTls,
-)
-from tokenserver.sts.tokens import StsClient, TokenCache
+from tokenserver.app import TokenServer
+from tokenserver.config.files import LiveFiles
+from tokenserver.config.grants import AssumeRoleCall, CallTemplate, UserCall
+from tokenserver.config.load import Config, LiveConfig
+from tokenserver.config.policy import SessionPolicy
+from tokenserver.config.tls import LiveTls
+from tokenserver.sts.client import StsClient
+from tokenserver.sts.tokens import TokenCache
 
 ACCESS_KEY_ID = "LTAItestAccessKeyId"
 ACCESS_KEY_SECRET = "testAccessKeySecret+/="
@@ -60,7 +59,13 @@ def write_config(folder: Path, **changes: Any) -> Path:
 
 def call_of(config: Config) -> AssumeRoleCall:
     """Return the AssumeRole call that any path makes."""
-    return config.grants["/"].call
+    return config.grants["/"].call_for(None).complete()
+
+
+def asking(call: AssumeRoleCall) -> UserCall:
+    """Return what becomes *call* when its token is fetched."""
+    policy = None if call.policy is None else SessionPolicy(call.policy)
+    return UserCall(CallTemplate(**vars(call) | {"policy": policy}), None)
 
 
 @dataclass(frozen=True)
@@ -88,7 +93,9 @@ class RunningServer:
     ) -> None:
         tokens = TokenCache(client.assume_role)
         self._files: list[LiveFiles[Any]] = [config, *([tls] if tls else [])]
-        self.server = TokenServer("127.0.0.1", 0, config, tokens, tls)
+        self.server = TokenServer(
+            ("127.0.0.1", 0), config, tokens, tls.current if tls else None
+        )
         self.port: int = self.server.server_port
         self.url = f"http://127.0.0.1:{self.port}"
         self._thread = threading.Thread(

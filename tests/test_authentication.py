@@ -6,6 +6,8 @@ import contextlib
 import json
 import logging
 import os
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -33,6 +35,7 @@ from login_support import (
 from raw_http import exchange_anyhow
 from support import (
     PATIENCE_SECONDS,
+    POLICY_DIRECTORY,
     Reply,
     RunningServer,
     settings,
@@ -41,10 +44,12 @@ from support import (
 )
 
 from localcloud.sts import StsStandIn
-from tokenserver.config.load import ConfigError, LiveConfig, load_config, read_file
-from tokenserver.login import verifier as sts_login
-from tokenserver.login.verifier import NotAuthenticated
-from tokenserver.sts.tokens import StsClient
+from tokenserver.config.files import read_file
+from tokenserver.config.load import LiveConfig, load_config
+from tokenserver.errors import ConfigError, NotAuthenticated
+from tokenserver.login import jwks as login_jwks
+from tokenserver.login import verifier as login_verifier
+from tokenserver.sts.client import StsClient
 
 NO_TOKEN = 'Bearer realm="sts-server"'
 INVALID_TOKEN = 'Bearer realm="sts-server", error="invalid_token"'
@@ -379,7 +384,7 @@ def test_an_attack_gets_no_token(
     besieged: tuple[dict[str, RunningServer], StsStandIn],
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     servers, sts = besieged
     statuses = {401 if attack.refusal is NotAuthenticated else 403}
     for kind in {attack.kinds[0], attack.kinds[-1]}:  # test_login tries them all
@@ -443,7 +448,7 @@ def test_a_defect_in_checking_lets_nobody_in(
     def broken(*_: object) -> str:
         raise RuntimeError("broken")
 
-    monkeypatch.setattr(sts_login, "header_problem", broken)
+    monkeypatch.setattr(login_verifier, "header_problem", broken)
 
     reply = login.request(headers=bearer(service("HS256").sign()))
 
@@ -481,8 +486,8 @@ def test_a_jwks_url_that_stalls_holds_up_those_who_need_it_and_nobody_else(
     url: JwksServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sts_login, "FETCH_SECONDS", 0.5)
-    monkeypatch.setattr(sts_login, "FETCH_PAUSE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(login_jwks, "FETCH_SECONDS", 0.5)
+    monkeypatch.setattr(login_jwks, "FETCH_PAUSE_SECONDS", PATIENCE_SECONDS)
 
     def stall(_: object) -> None:
         url.closing.wait(PATIENCE_SECONDS)
@@ -677,14 +682,26 @@ def test_plain_http_for_keys_is_refused(tmp_path: Path) -> None:
     assert found.startswith("Authentication: JwksUrl is plain HTTP")
 
 
-def test_without_pyjwt_the_operator_is_told_what_to_install(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(__import__("sys").modules, "jwt", None)
+def test_without_pyjwt_the_operator_is_told_what_to_install(tmp_path: Path) -> None:
+    path = write_config(tmp_path, Authentication=authentication(tmp_path))
+    script = (
+        "import sys; sys.modules['jwt'] = sys.modules['cryptography'] = None\n"
+        "sys.argv[0] = 'sts_server.py'\n"
+        "from tokenserver import cli\n"
+        "sys.exit(cli.main())\n"
+    )
+    result = subprocess.run(
+        [sys.executable, "-W", "error", "-c", script, "--config", path],
+        cwd=POLICY_DIRECTORY.parent,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
 
-    (found,) = problems(tmp_path, authentication(tmp_path))
-
-    assert "pip install 'PyJWT[crypto]>=2.10.1'" in found
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"sts_server.py: {path}: Authentication: PyJWT")
+    assert result.stderr.endswith("; run: pip install 'PyJWT[crypto]>=2.10.1'\n")
 
 
 def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:

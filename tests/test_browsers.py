@@ -20,8 +20,9 @@ from test_upload_page import BROWSER_OPTIONS, find_program, start, wait_for
 
 from localcloud.loopback import LoopbackHandler, LoopbackServer
 from localcloud.sts import StsStandIn
-from tokenserver.config.load import ConfigError, LiveConfig
-from tokenserver.httpd import server as sts_http
+from tokenserver.config.load import LiveConfig
+from tokenserver.errors import ConfigError
+from tokenserver.httpd import server as httpd_server
 
 ORIGIN = "https://app.example.com"
 OTHER = "http://localhost:8080"
@@ -195,7 +196,7 @@ def test_refusal_before_the_head_is_read_says_only_that_it_may_vary(
 def test_refusal_over_the_limit_of_connections_says_only_that_it_may_vary(
     listed: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 0)
+    monkeypatch.setattr(httpd_server, "MAX_CONNECTIONS", 0)
 
     (reply,) = parse_replies(exchange(listed.port))
 

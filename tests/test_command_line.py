@@ -30,8 +30,8 @@ from support import (
     write_config,
 )
 
+import tokenserver
 from localcloud.sts import Fail, StsStandIn
-from tokenserver import cli as sts_server
 
 SERVER = Path(__file__).parent.parent / "sts_server.py"
 
@@ -51,10 +51,10 @@ def with_limits(**limits: float) -> list[str]:
     lines = [
         "import sys",
         f"sys.path.insert(0, {str(SERVER.parent)!r})",
-        "from tokenserver import cli as sts_server",
-        "from tokenserver.httpd import server as sts_http",
-        *(f"sts_server.{n} = sts_http.{n} = {value}" for n, value in limits.items()),
-        "sys.exit(sts_server.main())",
+        "from tokenserver import cli",
+        "from tokenserver.httpd import connection",
+        *(f"cli.{n} = connection.{n} = {value}" for n, value in limits.items()),
+        "sys.exit(cli.main())",
     ]
     return [*command()[:-1], "-c", "\n".join(lines)]
 
@@ -138,8 +138,8 @@ def test_once_exits_1_for_an_error(config: Path, sts: StsStandIn) -> None:
     assert " NoPermission (RequestId " in result.stderr
 
 
-def test_version_names_the_product() -> None:
-    assert run("--version").stdout == f"sts-server {sts_server.__version__}\n"
+def test_version_is_said_with_the_name_of_the_command() -> None:
+    assert run("--version").stdout == f"sts_server.py {tokenserver.__version__}\n"
 
 
 def test_start_says_what_is_served_and_where(config: Path) -> None:
@@ -150,7 +150,7 @@ def test_start_says_what_is_served_and_where(config: Path) -> None:
         process.wait(PATIENCE_SECONDS)
 
     assert process.returncode == 0
-    assert "Whoever reaches this port gets a token." in output
+    assert "Anyone who can reach this port gets a token." in output
     assert port
 
 
@@ -194,9 +194,8 @@ def test_a_port_in_use_exits_1(config: Path) -> None:
         result = run(str(port), "--bind", "127.0.0.1", "--config", config)
 
     assert result.returncode == 1
-    assert result.stderr == (
-        f"sts_server: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-    )
+    message = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert result.stderr == f"sts_server.py: {message}\n"
 
 
 @pytest.mark.parametrize("address", ["192.0.2.1", "a" * 64])
@@ -213,10 +212,11 @@ def test_an_address_that_is_not_of_this_machine_exits_1(
 def test_a_port_without_permission_exits_1(config: Path) -> None:
     without_permission = (
         "import socket, sys\n"
-        "from tokenserver import cli as sts_server\n"
+        "from tokenserver import cli\n"
         "def bind(*_): raise PermissionError(13, 'Permission denied')\n"
         "socket.socket.bind = bind  # root may use any port\n"
-        "sys.exit(sts_server.main())\n"
+        "sys.argv[0] = 'sts_server.py'\n"
+        "sys.exit(cli.main())\n"
     )
 
     result = subprocess.run(
@@ -230,8 +230,8 @@ def test_a_port_without_permission_exits_1(config: Path) -> None:
 
     assert result.returncode == 1
     assert result.stderr == (
-        "sts_server: cannot listen on all addresses port 80: Permission denied; ports "
-        "below 1024 need root or CAP_NET_BIND_SERVICE (AmbientCapabilities= in a "
+        "sts_server.py: cannot listen on all addresses port 80: Permission denied; "
+        "ports below 1024 need root or CAP_NET_BIND_SERVICE (AmbientCapabilities= in a "
         "systemd unit), so take 7080 and let a proxy forward to it\n"
     )
 
@@ -245,8 +245,8 @@ def test_a_broken_configuration_exits_2_with_a_line_for_each_problem(
 
     assert result.returncode == 2
     role, duration = result.stderr.splitlines()
-    assert role.startswith(f"sts_server: {path}: RoleArn is 'x'; it must be ")
-    assert duration.startswith(f"sts_server: {path}: TokenExpireTime is 1; ")
+    assert role.startswith(f"sts_server.py: {path}: RoleArn is 'x'; it must be ")
+    assert duration.startswith(f"sts_server.py: {path}: TokenExpireTime is 1; ")
     assert ACCESS_KEY_SECRET not in result.stderr
 
 
@@ -255,7 +255,7 @@ def test_a_missing_configuration_exits_2(tmp_path: Path) -> None:
 
     assert result.returncode == 2
     assert result.stderr == (
-        f"sts_server: {tmp_path}/config.json: cannot be read: "
+        f"sts_server.py: {tmp_path}/config.json: cannot be read: "
         "No such file or directory\n"
     )
 
@@ -269,7 +269,7 @@ def test_a_missing_sdk_exits_2_with_the_command_to_run(
 
     assert result.returncode == 2
     assert result.stderr.count("\n") == 1
-    assert "pip install alibabacloud-sts20150401" in result.stderr
+    assert "pip install -U 'alibabacloud-sts20150401>=1.2.0'" in result.stderr
 
 
 @pytest.mark.parametrize("port", ["65536", "-1", "http", "7080.0"])
@@ -547,7 +547,8 @@ def test_once_needs_a_path_that_there_is(users: Path, sts: StsStandIn) -> None:
     result = run("--once", "--config", users)
 
     assert result.returncode == 2
-    assert result.stderr == "sts_server: --once /: is none of /avatars, /albums/read\n"
+    message = "--once /: is not one of /avatars, /albums/read"
+    assert result.stderr == f"sts_server.py: {message}\n"
     assert sts.received == 0
 
 

@@ -20,13 +20,9 @@ from support import (
     write_config,
 )
 
-from tokenserver.config.load import (
-    Config,
-    ConfigError,
-    LiveConfig,
-    load_config,
-    read_file,
-)
+from tokenserver.config.files import read_file
+from tokenserver.config.load import Config, LiveConfig, load_config
+from tokenserver.errors import ConfigError
 
 
 def load(folder: Path, **changes: Any) -> Config:
@@ -49,11 +45,10 @@ def policy(effect: str = "Allow", resource: str = "acs:oss:*:*:my-bucket/*") -> 
 
 
 def test_settings_reach_the_assume_role_call(tmp_path: Path) -> None:
-    call = (
-        load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x")
-        .grants["/"]
-        .call
-    )
+    grant = load(tmp_path, TokenExpireTime="3600", RoleSessionName="alice@x").grants[
+        "/"
+    ]
+    call = grant.call_for(None).complete()
 
     assert (call.protocol, call.endpoint) == ("https", "sts.aliyuncs.com")
     assert call.role_arn == ROLE_ARN
@@ -218,7 +213,8 @@ def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -
         ),
         pytest.param(
             {"AccessKeySecret": f"{ACCESS_KEY_SECRET} "},
-            "AccessKeySecret has a blank or another character that no key has in it",
+            "AccessKeySecret contains a space or another character that no key "
+            "has in it",
             id="blank in the secret",
         ),
     ],
@@ -312,7 +308,7 @@ def test_both_spellings_of_the_access_key_id_are_read(tmp_path: Path) -> None:
         ),
         pytest.param(b"[]", "must hold one JSON object, {...}", id="a list"),
         pytest.param(b'{"a": 1, "a": 2}', "a stands there twice", id="a key twice"),
-        pytest.param(b'{"a": NaN}', "NaN is not JSON", id="NaN"),
+        pytest.param(b'{"a": NaN}', "NaN is not a number", id="NaN"),
         pytest.param(b"\xff\xfe{\x00}\x00", "is not UTF-8 text", id="UTF-16"),
         pytest.param(b'{"a": "\\ud800"}', "is not UTF-8 text", id="half a surrogate"),
         pytest.param(b"[" * 100_000, "is nested too deeply", id="nested"),
@@ -563,7 +559,7 @@ class Edited:
 
 @pytest.fixture
 def edited(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> Edited:
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     return Edited(tmp_path)
 
 

@@ -18,7 +18,10 @@ from test_command_line import run
 
 from localcloud.oss import OssStandIn
 from localcloud.sts import ALLOW_ALL, StsStandIn
-from tokenserver.config.load import ConfigError, load_config, parse_denied, read_file
+from tokenserver.config.denied import parse_denied
+from tokenserver.config.files import read_file
+from tokenserver.config.load import load_config
+from tokenserver.errors import ConfigError
 
 TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
 MakeUsers = Callable[[str], RunningServer]
@@ -161,7 +164,7 @@ def test_a_list_that_becomes_wrong_leaves_the_last_one_in_force(
     caplog: pytest.LogCaptureFixture,
     content: str | None,
 ) -> None:
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     server = make_users("alice")
     if content is None:
         (tmp_path / "denied.txt").unlink()

@@ -38,10 +38,14 @@ from support import (
 )
 
 from localcloud.sts import StsStandIn
-from tokenserver import cli as sts_server
-from tokenserver.config import load as sts_config
-from tokenserver.httpd import server as sts_http
-from tokenserver.sts import tokens as sts_tokens
+from tokenserver import cli
+from tokenserver import errors as errors_module
+from tokenserver import options as options_module
+from tokenserver.config import files as config_files
+from tokenserver.config import load as config_load
+from tokenserver.config import settings as config_settings
+from tokenserver.httpd import request as httpd_request
+from tokenserver.sts import client as sts_client_module
 
 ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
@@ -137,7 +141,7 @@ PORTS = {
     "image": int(instructions("EXPOSE")[-1]),
     "pod": container()["ports"][0]["containerPort"],
     "function": function()["customRuntimeConfig"]["port"],
-    "unit": sts_server.DEFAULT_PORT,
+    "unit": options_module.DEFAULT_PORT,
 }
 each_line = pytest.mark.parametrize("name", LINES)
 CONFIGS = {
@@ -154,7 +158,7 @@ def arguments(line: list[str]) -> list[str]:
 
 def options(name: str) -> Namespace:
     """Return the options of a command line as the server reads them."""
-    return sts_server.parse_arguments(arguments(LINES[name]))
+    return options_module.parse_arguments(arguments(LINES[name]))
 
 
 # --- Running a command line -----------------------------------------------------
@@ -349,7 +353,7 @@ def test_a_configuration_is_right_once_it_is_filled_in(
     path.touch(mode=0o600)
     path.write_text(filled_in(name, sts), "utf-8")
 
-    config = sts_config.load_config(path, sts_config.read_file)
+    config = config_load.load_config(path, config_files.read_file)
 
     assert config.warnings == ()
 
@@ -362,8 +366,8 @@ def test_a_configuration_that_nobody_filled_in_is_refused(
     path = tmp_path / "config.json"
     path.write_text(CONFIGS[name], "utf-8")
 
-    with pytest.raises(sts_config.ConfigError, match="RoleArn"):
-        sts_config.load_config(path, sts_config.read_file)
+    with pytest.raises(errors_module.ConfigError, match="RoleArn"):
+        config_load.load_config(path, config_files.read_file)
 
 
 def test_the_policy_of_the_config_map_is_that_of_the_server() -> None:
@@ -379,7 +383,11 @@ def test_all_processes_of_a_rolling_update_share_the_quota_of_sts() -> None:
 
     processes = deployment["replicas"] + surge
     assert deployment["replicas"] >= 2
-    assert processes * calls <= sts_config.STS_CALLS_PER_SECOND < sts_config.STS_QUOTA
+    assert (
+        processes * calls
+        <= config_settings.STS_CALLS_PER_SECOND
+        < config_settings.STS_QUOTA
+    )
 
 
 def test_there_is_time_to_drain() -> None:
@@ -388,15 +396,15 @@ def test_there_is_time_to_drain() -> None:
     grace = pod()["terminationGracePeriodSeconds"]
     assert sleep[:-1] == ["python", "-c"]
     assert match
-    assert grace > int(match[1]) + sts_server.DRAIN_SECONDS
-    assert int(unit("TimeoutStopSec")[0]) > sts_server.DRAIN_SECONDS
+    assert grace > int(match[1]) + cli.DRAIN_SECONDS
+    assert int(unit("TimeoutStopSec")[0]) > cli.DRAIN_SECONDS
 
 
 def test_whoever_asks_waits_until_sts_must_have_answered() -> None:
     assert container()["readinessProbe"]["timeoutSeconds"] > (
-        sts_tokens.STS_DEADLINE_SECONDS
+        sts_client_module.DEADLINE_SECONDS
     )
-    assert function()["timeout"] > sts_tokens.STS_DEADLINE_SECONDS
+    assert function()["timeout"] > sts_client_module.DEADLINE_SECONDS
 
 
 def test_probes_are_answered_without_a_token(tmp_path: Path, sts: StsStandIn) -> None:
@@ -629,7 +637,9 @@ def test_function_compute_knows_every_field() -> None:
     # GB of memory for each vCPU
     assert 1 <= function()["memorySize"] / 1024 / function()["cpu"] <= 4
     (trigger,) = function()["triggers"]
-    assert set(trigger["triggerConfig"]["methods"]) == set(sts_http.ALLOWED.split(", "))
+    assert set(trigger["triggerConfig"]["methods"]) == set(
+        httpd_request.ALLOWED.split(", ")
+    )
 
 
 def test_the_unit_passes_the_configuration_as_a_credential() -> None:

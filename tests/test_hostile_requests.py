@@ -51,8 +51,10 @@ from support import (
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
-from tokenserver.httpd import server as sts_http
-from tokenserver.sts.tokens import StsClient
+from tokenserver.httpd import connection as httpd_connection
+from tokenserver.httpd import server as httpd_server
+from tokenserver.httpd import streams as httpd_streams
+from tokenserver.sts.client import StsClient
 
 # --- Builders -------------------------------------------------------------------
 
@@ -699,7 +701,7 @@ every_row = pytest.mark.parametrize("row", ROWS, ids=attrgetter("name"))
 @pytest.fixture(autouse=True)
 def _log_stays_clean(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """Fail a test that leaves a traceback in the log, or a character that forges it."""
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     yield
     for record in caplog.get_records("call"):
         message = record.getMessage()
@@ -866,7 +868,8 @@ def short_limits(*names: str) -> Iterator[None]:
     """Shorten time limits of the server, but for requests that are to be answered."""
     with pytest.MonkeyPatch.context() as patch:
         for name in names:
-            patch.setattr(sts_http, name, LIMIT_SECONDS)
+            module = httpd_streams if hasattr(httpd_streams, name) else httpd_connection
+            patch.setattr(module, name, LIMIT_SECONDS)
         yield
 
 
@@ -1006,7 +1009,9 @@ def test_200_dripping_connections_keep_nobody_waiting(
     server: RunningServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
+    monkeypatch.setattr(
+        httpd_connection, "HEAD_SECONDS", 3600.0
+    )  # nobody waits so long here
     check_still_serves(server)  # what stays open to STS is open now
     threads, files = threading.active_count(), open_files()
 
@@ -1101,8 +1106,8 @@ def test_client_that_sends_everything_before_it_reads_gets_its_refusal(
 
 @pytest.fixture
 def _eight_connections(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 8)
-    monkeypatch.setattr(sts_http, "KEEP_ALIVE_CONNECTIONS", 6)
+    monkeypatch.setattr(httpd_server, "MAX_CONNECTIONS", 8)
+    monkeypatch.setattr(httpd_server, "KEEP_ALIVE_CONNECTIONS", 6)
 
 
 @contextlib.contextmanager
@@ -1196,7 +1201,7 @@ def test_the_client_that_is_waited_for_longest_makes_room(
     start: bytes,
     end: tuple[str, ...],
 ) -> None:
-    monkeypatch.setattr(sts_http, "KEEP_ALIVE_CONNECTIONS", 8)
+    monkeypatch.setattr(httpd_server, "KEEP_ALIVE_CONNECTIONS", 8)
     with held(server, 8, start) as clients:
         received = exchange(server.port, get("Connection: close"))
 
@@ -1235,7 +1240,7 @@ def test_clients_that_read_nothing_make_room(server: RunningServer) -> None:
 def test_only_some_clients_may_hold_large_requests_that_are_not_whole(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_http, "MAX_LARGE", 3)
+    monkeypatch.setattr(httpd_server, "MAX_LARGE", 3)
     with held(server, 3, padded(8 * KIB)[:-9]) as clients:
         small = exchange(server.port, padded(3 * KIB) + get("Connection: close"))
         with connect(server.port) as fourth:
@@ -1340,6 +1345,7 @@ frontend usual
 frontend ordinary
     timeout client 60s
     timeout http-request 60s
+    timeout http-keep-alive 60s
     bind fd@{descriptors[2]}
     default_backend token_server
 backend token_server

@@ -33,9 +33,13 @@ from support import settings as working_settings
 from localcloud import ram
 from localcloud.oss_catalog import ROWS
 from localcloud.sts import ALLOW_ALL, StsStandIn
-from tokenserver.config import load as sts_config
-from tokenserver.config.load import Config, ConfigError, load_config
-from tokenserver.login.verifier import MAX_USER_BYTES
+from tokenserver.config import isolation as config_isolation
+from tokenserver.config import load_grants
+from tokenserver.config import policy as config_policy
+from tokenserver.config.load import Config, load_config
+from tokenserver.config.policy import SessionPolicy
+from tokenserver.errors import ConfigError
+from tokenserver.login.users import MAX_USER_BYTES
 
 BUCKET = "my-bucket"
 UPLOAD_PAGE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
@@ -545,7 +549,9 @@ def test_each_way_to_be_named_like_a_folder_would_be_a_leak(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """So that the judge of the property above is known to see them."""
-    monkeypatch.setattr(sts_config, "compare", lambda *_: sts_config.Verdict.APART)
+    monkeypatch.setattr(
+        load_grants, "compare", lambda *_: config_isolation.Verdict.APART
+    )
 
     unseen = [
         name
@@ -560,7 +566,7 @@ def test_the_table_of_places_is_true() -> None:
     """Each row of it is a case; the places are those of two policies."""
     rows = [
         [cell.strip() for cell in line.strip().strip("|").split("|")]
-        for line in (sts_config.compare.__doc__ or "").splitlines()
+        for line in (config_isolation.compare.__doc__ or "").splitlines()
         if line.strip().startswith("| b-1")
     ]
 
@@ -570,16 +576,22 @@ def test_the_table_of_places_is_true() -> None:
             return Rule(f"acs:oss:*:*:{bucket}", path)
         return Rule(f"acs:oss:*:*:{bucket}/{path}", None)
 
-    def place(cell: str) -> sts_config.Place:
+    def place(cell: str) -> config_isolation.Place:
         document = {"Version": "1", "Statement": [rule(cell).statement()]}
-        text = json.dumps(document).replace("$USER_ID", sts_config.USER_MARK)
-        return list(sts_config.places_of(text))[-1]
+        text = json.dumps(document).replace("$USER_ID", config_policy.USER_MARK)
+        return list(config_isolation.places_of(SessionPolicy(text)))[-1]
 
     assert len(rows) > 15
     for one, other, verdict, _ in rows:
-        expected = sts_config.Verdict[verdict]
-        assert sts_config.compare(place(one), place(other)) is expected, (one, other)
-        assert sts_config.compare(place(other), place(one)) is expected, (one, other)
+        expected = config_isolation.Verdict[verdict]
+        assert config_isolation.compare(place(one), place(other)) is expected, (
+            one,
+            other,
+        )
+        assert config_isolation.compare(place(other), place(one)) is expected, (
+            one,
+            other,
+        )
 
 
 @pytest.mark.parametrize(
@@ -1046,7 +1058,7 @@ def test_a_policy_must_fit_for_the_longest_user() -> None:
 # --- Grants ---------------------------------------------------------------------
 
 NO_PATH = (
-    "c: Grants: {} is no path for a grant; it must be one such as /avatars or "
+    "c: Grants: {} is not a path for a grant; it must be one such as /avatars or "
     "/albums/read, and not begin with /credentials, /healthz, /readyz, /favicon.ico"
 )
 WRITE = policy(OBJECTS + "$OBJECT_PREFIX*", "oss:PutObject")
@@ -1191,9 +1203,9 @@ def test_a_grant_has_the_common_value_unless_it_has_its_own(
     changed = load(files, **(values | {key: own})).grants["/"]
     only = load(files, Grants={"/own": {key: own}}, **(values | {key: None})).grants
 
-    assert found["/common"].call == plain.call
-    assert found["/own"].call == changed.call == only["/own"].call
-    assert found["/own"].call != plain.call
+    assert found["/common"].template == plain.template
+    assert found["/own"].template == changed.template == only["/own"].template
+    assert found["/own"].template != plain.template
 
 
 def test_a_grant_without_a_policy_anywhere_is_refused() -> None:

@@ -13,6 +13,7 @@ import ipaddress
 import re
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -20,18 +21,14 @@ from typing import Any
 import pytest
 from login_support import AUDIENCE, ISSUER, service
 
-from tokenserver import cli as sts_server
-from tokenserver.httpd import server as sts_http
-from tokenserver.httpd.server import (
-    Body,
-    ChunkedBody,
-    HttpSettings,
-    RequestError,
-    StrictHandler,
-)
-from tokenserver.login import verifier as sts_login
-from tokenserver.login.verifier import LoginError, LoginRules, LoginVerifier
-from tokenserver.sts import tokens as sts_tokens
+from tokenserver import app, hosts, logs
+from tokenserver.errors import LoginError
+from tokenserver.httpd import body, origins, request
+from tokenserver.httpd.body import Body, ChunkedBody, body_of
+from tokenserver.httpd.request import HeadParser, RequestError, parse_head
+from tokenserver.login import keys, strict_json, users, verifier
+from tokenserver.login.verifier import LoginRules, LoginVerifier
+from tokenserver.sts import client
 
 SMALL, LARGE = 2 * 1024, 16 * 1024
 LONG_SECONDS = 0.002  # on 16 KiB most take less, what is not linear takes much more
@@ -76,14 +73,15 @@ ENDS = ("", "\0", " HTTP/1.1!")
 
 
 # All of those in the modules that meet bytes of clients or of STS
+MODULES = (app, body, client, hosts, keys, logs, origins, request, users, verifier)
 EXPRESSIONS = [
     pytest.param(value, id=f"{module.__name__}.{name}")
-    for module in (sts_http, sts_login, sts_server, sts_tokens)
+    for module in MODULES
     for name, value in sorted(vars(module).items())
     if isinstance(value, re.Pattern)
 ]
 # The others are for a whole text, and would not be linear in search of it.
-SEARCHED = (sts_http.NO_HEAD, sts_login.NO_SECRET, sts_tokens.REVEALING)
+SEARCHED = (request.NOT_IN_A_HEAD, keys.NO_SECRET, client.REVEALING)
 
 
 @pytest.mark.parametrize("expression", EXPRESSIONS)
@@ -104,40 +102,16 @@ def test_each_expression_is_linear(expression: re.Pattern[Any]) -> None:
 # --- Loops ----------------------------------------------------------------------
 
 
-class Drip:
-    """A stream whose bytes come one by one."""
-
-    def __init__(self, data: bytes) -> None:
-        self._bytes = iter(data)
-
-    def receive(self, _deadline: float) -> bytes:
-        """Return the next byte, b"" at the end."""
-        return bytes([byte for byte in [next(self._bytes, None)] if byte is not None])
-
-
-def handler_of(data: bytes) -> Any:
-    """Return a handler that receives *data* byte by byte."""
-    handler: Any = object.__new__(StrictHandler)
-    handler.server = SimpleNamespace(
-        idle_seconds=None,
-        is_stopping=False,
-        http_settings=lambda: HttpSettings(),
-        keeps_alive=lambda: True,
-    )
-    handler.stream = Drip(data)
-    handler.received = bytearray()
-    handler.is_evicted, handler.is_first = False, True
-    handler.head_deadline = time.monotonic() + 60
-    handler.command, handler.fields, handler.peer = "-", {}, "192.0.2.1"
-    return handler
-
-
 def read_slowly(text: str) -> None:
     """Read a request that comes byte by byte."""
-    handler = handler_of(text.encode("latin-1"))
-    if head := handler.receive_head():
-        handler.parse_head(head)
-        handler.drop_body()
+    parser, received = HeadParser(), bytearray()
+    dropped: Body | None = None
+    for byte in text.encode("latin-1"):
+        received.append(byte)
+        if dropped:
+            dropped.drop(received)
+        elif found := parser.take(received):
+            dropped = body_of(found)
 
 
 def drop_slowly(body: Body, text: str) -> None:
@@ -148,11 +122,12 @@ def drop_slowly(body: Body, text: str) -> None:
         body.drop(received)
 
 
-def ask_slowly(text: str) -> object:
-    """Look for a login token and a callback in a query."""
-    handler: Any = object.__new__(sts_server.TokenRequestHandler)
-    handler.query, handler.fields = text, {"authorization": text}
-    return handler.parameters("callback"), handler.login_token()
+def ask_slowly(text: str) -> None:
+    """Look for a login token and a callback in a query, and in a header field."""
+    plain = parse_head(b"GET / HTTP/1.0\r\n\r\n")
+    asked = replace(plain, query=text, fields={"authorization": text})
+    app.parameters(asked, "callback")
+    app.login_token(asked)
 
 
 def refuse(text: str) -> object:
@@ -164,13 +139,13 @@ def refuse(text: str) -> object:
         request_id=text,
         access_denied_detail={"PolicyType": text, "NoPermissionType": text},
     )
-    return sts_tokens.refusal(error)
+    return client.refusal(error)
 
 
 def forwarded(text: str) -> object:
     """Find the client behind proxies that are all trusted."""
     anywhere = [ipaddress.ip_network("0.0.0.0/0")]
-    return sts_http.forwarded_client("192.0.2.1", text, anywhere)
+    return origins.forwarded_client("192.0.2.1", text, anywhere)
 
 
 def drop_chunks_slowly(text: str) -> None:
@@ -181,7 +156,7 @@ def drop_chunks_slowly(text: str) -> None:
 def log_in(text: str) -> object:
     """Look whose login token this is."""
     rules = LoginRules(issuer=ISSUER, audiences=(AUDIENCE,), leeway_seconds=60)
-    key = sts_login.secret_key("secret", service("HS256").file)
+    key = keys.secret_key("secret", service("HS256").file)
     return LoginVerifier(rules, key).user(text)
 
 
@@ -191,9 +166,9 @@ GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
 @pytest.mark.parametrize(
     ("work", "unit", "before", "end"),
     [
-        pytest.param(sts_http.loggable, "eyJ", "/", "", id="path of tokens"),
-        pytest.param(sts_http.loggable, "%25", "/%", "", id="path encoded on and on"),
-        pytest.param(sts_http.printable, "\n", "", "", id="what is not printable"),
+        pytest.param(logs.loggable, "eyJ", "/", "", id="path of tokens"),
+        pytest.param(logs.loggable, "%25", "/%", "", id="path encoded on and on"),
+        pytest.param(logs.printable, "\n", "", "", id="what is not printable"),
         pytest.param(read_slowly, "a", "GET /", " HTTP/1.1" + END, id="target"),
         pytest.param(read_slowly, "a", "GET /", "", id="target without an end"),
         pytest.param(read_slowly, "a", GET + "Host: ", END, id="Host"),
@@ -212,8 +187,8 @@ GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
         pytest.param(forwarded, ":", "", "", id="X-Forwarded-For, colons"),
         pytest.param(log_in, "a", "", ".a.a", id="login header"),
         pytest.param(log_in, "a.", "", "a", id="login parts"),
-        pytest.param(sts_login.user_id, "a", "", "", id="user"),
-        pytest.param(sts_login.user_id, "\u0301", "a", "", id="user of marks"),
+        pytest.param(users.user_id, "a", "", "", id="user"),
+        pytest.param(users.user_id, "\u0301", "a", "", id="user of marks"),
         pytest.param(refuse, "acs:ram::1:role/a ", "", "", id="message of STS"),
         pytest.param(refuse, "https://a/ ", "", "", id="message of URLs"),
     ],
@@ -227,6 +202,6 @@ def test_each_loop_is_linear(work: Work, unit: str, before: str, end: str) -> No
 )
 def test_strict_json_is_linear(unit: str) -> None:
     def read(text: str) -> object:
-        return sts_login.parse_object(text.encode())
+        return strict_json.parse_object(text.encode())
 
     check_linear(read, unit, '{"a":[', "1]}")

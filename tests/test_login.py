@@ -7,8 +7,6 @@ import hashlib
 import logging
 import re
 import ssl
-import subprocess
-import sys
 import threading
 import time
 import unicodedata
@@ -54,28 +52,26 @@ from login_support import (
 )
 from support import PATIENCE_SECONDS
 
-from tokenserver.login import verifier as sts_login
-from tokenserver.login.verifier import (
+from tokenserver.errors import (
+    ConfigError,
+    KeysUnavailable,
+    LoginError,
+    NotAuthenticated,
+    UserNotAllowed,
+)
+from tokenserver.login import jwks as login_jwks
+from tokenserver.login.jwks import (
     FETCH_PAUSE_SECONDS,
     KEYS_SECONDS,
     MAX_FETCHES,
     REFRESH_SECONDS,
     FetchError,
     JwksKeys,
-    Keys,
-    KeysUnavailable,
-    LoginError,
-    LoginRules,
-    LoginSetupError,
-    LoginVerifier,
-    NotAuthenticated,
-    UserNotAllowed,
     fetch,
-    public_key,
-    role_session_name,
-    secret_key,
-    user_id,
 )
+from tokenserver.login.keys import Keys, public_key, secret_key
+from tokenserver.login.users import role_session_name, user_id
+from tokenserver.login.verifier import LoginRules, LoginVerifier
 
 URL = "https://login.example.com/jwks.json?token=of-the-url"
 ALL_KEYS = [service(kind).jwk() for kind in PUBLIC_KINDS]
@@ -144,7 +140,7 @@ def keys(url: FakeUrl, clock: FakeClock) -> JwksKeys:
 
 @pytest.fixture(autouse=True)
 def _log(caplog: pytest.LogCaptureFixture) -> None:
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
 
 
 def settle() -> None:
@@ -197,7 +193,7 @@ def test_an_attack_is_refused_and_not_repeated_in_the_log(attack: Attack) -> Non
         ("signature's unused bit set", "a part is not base64url"),
         ("signature of one character", "a part is not base64url"),
         ("sub twice", "a part is not strict JSON"),
-        ("claims a list", "a part is no JSON object"),
+        ("claims a list", "a part is not a JSON object"),
         ("claims nested 17 levels", "a part is nested too deeply"),
         ("alg 'none'", "its alg is none of RS256"),
         ("alg list", "its alg is none of RS256"),
@@ -216,7 +212,7 @@ def test_an_attack_is_refused_and_not_repeated_in_the_log(attack: Attack) -> Non
         ("aud missing", "its verification ended in MissingRequiredClaimError"),
         ("claims of another", "its verification ended in InvalidSignatureError"),
         ("user with a slash", "user '../bob' has U+002F in it"),
-        ("user half a surrogate pair", r"user 'alice\ud800' has U+D800 in it"),
+        ("user half a surrogate pair", "a part is not strict JSON"),
         ("user decomposed", r"user 'Rene\u0301' is not in NFKC"),
         ("user too long", f"user '{'a' * 60}' has more than 128 bytes"),
         ("user the folder above", "user '..' means a folder"),
@@ -479,7 +475,7 @@ def test_a_reason_shows_the_beginning_of_a_user_escaped() -> None:
 def test_algorithms_that_do_not_fit_the_key_are_refused(
     kind: str, algorithms: Any, problem: str
 ) -> None:
-    with pytest.raises(LoginSetupError, match=problem):
+    with pytest.raises(ConfigError, match=problem):
         LoginVerifier(RULES, file_key(kind), algorithms)
 
 
@@ -510,7 +506,7 @@ def test_rules_that_would_let_anybody_pass_are_refused(change: dict[str, Any]) -
         "leeway_seconds": 0,
     }
 
-    with pytest.raises(LoginSetupError):
+    with pytest.raises(ConfigError):
         LoginRules(**values | change)
 
 
@@ -533,9 +529,9 @@ def test_more_than_one_line_end_is_part_of_a_secret(end: bytes) -> None:
 
 def test_a_secret_has_32_bytes_or_more() -> None:
     assert secret_key("f", b"x" * 32 + b"\n").algorithm == "HS256"
-    with pytest.raises(LoginSetupError, match=r"f: has 31 bytes; .* 32 or more"):
+    with pytest.raises(ConfigError, match=r"f: has 31 bytes; .* 32 or more"):
         secret_key("f", b"x" * 31 + b"\n")
-    with pytest.raises(LoginSetupError, match="f: has 0 bytes"):
+    with pytest.raises(ConfigError, match="f: has 0 bytes"):
         secret_key("f", b"\n")
 
 
@@ -593,7 +589,7 @@ NO_SECRETS = {
 
 @pytest.mark.parametrize("name", NO_SECRETS)
 def test_what_others_may_know_is_no_secret(name: str) -> None:
-    with pytest.raises(LoginSetupError) as caught:
+    with pytest.raises(ConfigError) as caught:
         secret_key("login.key", NO_SECRETS[name])
 
     assert str(caught.value).startswith("login.key: is a public key, a certificate or")
@@ -635,7 +631,7 @@ NO_PUBLIC_KEYS: dict[str, Callable[[], bytes]] = {
 
 @pytest.mark.parametrize("name", NO_PUBLIC_KEYS)
 def test_other_keys_are_refused_by_name(name: str) -> None:
-    with pytest.raises(LoginSetupError) as caught:
+    with pytest.raises(ConfigError) as caught:
         public_key("login.pem", NO_PUBLIC_KEYS[name]())
 
     assert str(caught.value) == (
@@ -648,7 +644,7 @@ def test_other_keys_are_refused_by_name(name: str) -> None:
 def test_a_private_key_is_refused(kind: str) -> None:
     private = service(kind).private_pem
     for content in (private, private + service(kind).file):
-        with pytest.raises(LoginSetupError, match="f: is a private key"):
+        with pytest.raises(ConfigError, match="f: is a private key"):
             public_key("f", content)
 
 
@@ -663,43 +659,6 @@ def test_nothing_shows_a_key(keys: JwksKeys) -> None:
         assert "secret" not in text
         assert "of-the-url" not in text
     assert repr(secret) == "Key(algorithm='HS256')"
-
-
-def test_the_module_is_imported_without_pyjwt_and_says_what_is_missing() -> None:
-    script = """
-import sys
-sys.modules["jwt"] = sys.modules["cryptography"] = None
-from tokenserver.login import verifier as sts_login
-assert "tokenserver.cli" not in sys.modules
-assert sts_login.role_session_name(sts_login.user_id("alice")) == "alice"
-rules = sts_login.LoginRules("i", ("a",), 0)
-key = sts_login.Key("HS256", b"x" * 32)
-for make in (
-    lambda: sts_login.secret_key("f", b"x" * 32),
-    lambda: sts_login.public_key("f", b""),
-    lambda: sts_login.JwksKeys("https://example.com/"),
-    lambda: sts_login.LoginVerifier(rules, key),
-):
-    try:
-        make()
-    except sts_login.LoginSetupError as error:
-        print(error)
-"""
-    run = subprocess.run(
-        [sys.executable, "-W", "error", "-c", script],
-        cwd=OWN_DIRECTORY,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-
-    assert run.stderr == ""
-    lines = run.stdout.splitlines()
-    assert len(lines) == 4
-    for line in lines:
-        assert line.startswith("PyJWT cannot be imported (")
-        assert line.endswith("; run: pip install 'PyJWT[crypto]>=2.10.1'")
 
 
 # --- Users ----------------------------------------------------------------------
@@ -1301,7 +1260,7 @@ def test_waiters_of_a_fetch_that_fails_are_refused(
 def test_a_waiter_does_not_wait_for_ever(
     keys: JwksKeys, url: FakeUrl, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_login, "FETCH_SECONDS", 0.1)
+    monkeypatch.setattr(login_jwks, "FETCH_SECONDS", 0.1)
     url.is_open.clear()
     verify = jwks_verifier(keys)
     leader = threading.Thread(target=verify.user, args=(service("RS256").sign(),))
@@ -1461,7 +1420,7 @@ def test_keys_may_come_from(url: str) -> None:
     ],
 )
 def test_what_is_no_url_is_refused(url: str) -> None:
-    with pytest.raises(LoginSetupError, match="is no URL such as") as caught:
+    with pytest.raises(ConfigError, match="is not a URL such as") as caught:
         JwksKeys(url, FakeUrl(b""))
 
     assert "secret" not in str(caught.value)
@@ -1484,7 +1443,7 @@ def test_what_is_no_url_is_refused(url: str) -> None:
     ],
 )
 def test_plain_http_is_only_for_this_machine(host: str) -> None:
-    with pytest.raises(LoginSetupError, match="is plain HTTP"):
+    with pytest.raises(ConfigError, match="is plain HTTP"):
         JwksKeys(f"http://{host}/jwks.json", FakeUrl(b""))
 
 
@@ -1497,9 +1456,9 @@ def server() -> Iterator[JwksServer]:
     with jwks_server(jwks(*ALL_KEYS)) as running:
         yield running
     for _ in range(MAX_FETCHES):  # those that were left to themselves end now
-        assert sts_login._fetches.acquire(timeout=PATIENCE_SECONDS)
+        assert login_jwks._fetches.acquire(timeout=PATIENCE_SECONDS)
     for _ in range(MAX_FETCHES):
-        sts_login._fetches.release()
+        login_jwks._fetches.release()
 
 
 def test_keys_come_from_a_server(server: JwksServer) -> None:
@@ -1568,9 +1527,9 @@ def test_a_redirect_to_another_scheme_is_not_followed(server: JwksServer) -> Non
 
 
 def test_an_answer_of_1_mib_is_read_and_a_larger_one_is_not(server: JwksServer) -> None:
-    server.answer = answering(b" " * sts_login.MAX_JWKS_BYTES)
-    assert len(fetch(server.url)) == sts_login.MAX_JWKS_BYTES
-    server.answer = answering(b" " * (sts_login.MAX_JWKS_BYTES + 1))
+    server.answer = answering(b" " * login_jwks.MAX_JWKS_BYTES)
+    assert len(fetch(server.url)) == login_jwks.MAX_JWKS_BYTES
+    server.answer = answering(b" " * (login_jwks.MAX_JWKS_BYTES + 1))
     with pytest.raises(FetchError, match="more than 1048576 bytes"):
         fetch(server.url)
 
@@ -1629,7 +1588,7 @@ SLOW = {
 def test_a_slow_server_is_given_up_in_time(
     server: JwksServer, name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_login, "FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(login_jwks, "FETCH_SECONDS", 0.2)
     drip(server, *SLOW[name])
     keys = JwksKeys(server.url)
     started_at = time.monotonic()
@@ -1644,14 +1603,14 @@ def test_fetches_that_never_end_are_few(
     server: JwksServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """As those of a head that drips, whose time limit starts anew with each byte."""
-    monkeypatch.setattr(sts_login, "FETCH_SECONDS", 0.1)
+    monkeypatch.setattr(login_jwks, "FETCH_SECONDS", 0.1)
     is_over = threading.Event()
 
     def read_url(_: str) -> bytes:
         is_over.wait(PATIENCE_SECONDS)
         return b""
 
-    monkeypatch.setattr(sts_login, "read_url", read_url)
+    monkeypatch.setattr(login_jwks, "read_url", read_url)
 
     for _ in range(MAX_FETCHES):
         with pytest.raises(FetchError, match=r"no answer within 0\.1 s"):

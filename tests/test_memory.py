@@ -27,13 +27,17 @@ CONNECTIONS = 1024
 # line on stdin its memory.
 SERVER = """
 import re, sys, threading
-from dataclasses import replace
 from pathlib import Path
-from tokenserver.config.load import LiveConfig, LiveTls, UserCall
-from tokenserver.cli import TokenServer, log_to_stderr, raise_file_limit
-from tokenserver.sts.tokens import Credentials, StsClient, TokenCache
+from tokenserver.app import TokenServer
+from tokenserver.cli import raise_file_limit
+from tokenserver.config.load import LiveConfig
+from tokenserver.config.tls import LiveTls
+from tokenserver.documents import Credentials
+from tokenserver.logs import log_to_stderr
+from tokenserver.sts.client import StsClient
+from tokenserver.sts.tokens import TokenCache
 
-def assume_role(call, calls_per_second):
+def assume_role(call):
     token = call.role_session_name.ljust(1000, "t")
     return Credentials("STS." + "i" * 24, "s" * 44, token, "2099-01-01T00:00:00Z", "")
 
@@ -41,13 +45,12 @@ StsClient()  # with the SDK, which takes most of the memory
 config = LiveConfig(Path(sys.argv[1]))
 tls = LiveTls(Path(sys.argv[2]), Path(sys.argv[2])) if len(sys.argv) > 2 else None
 tokens = TokenCache(assume_role)
-call = config.current().grants["/"].call
-call = replace(call, policy=call.policy.ljust(2048))
+grant = config.current().grants["/"]
 for number in range(10_000):
-    tokens.get(UserCall(call, f"user{number}"), 300, 80)
+    tokens.get(grant.call_for(f"user{number}"), 300)
 raise_file_limit()
 log_to_stderr()
-server = TokenServer("127.0.0.1", 0, config, tokens, tls)
+server = TokenServer(("127.0.0.1", 0), config, tokens, tls and tls.current)
 threading.Thread(target=server.serve_forever, daemon=True).start()
 print(server.server_port, flush=True)
 for line in sys.stdin:

@@ -39,21 +39,19 @@ from support import (
 from test_command_line import command, run
 
 from localcloud.sts import Close, Fail, Hang, StsStandIn
-from tokenserver import cli as sts_server
+from tokenserver import app
 from tokenserver import metrics as sts_metrics
-from tokenserver.check.report import HintLog
-from tokenserver.cli import READY_SECONDS, READY_USER, JsonFormatter, LogFormatter
+from tokenserver.app import READY_SECONDS, READY_USER
+from tokenserver.check.hints import HintLog
 from tokenserver.config.load import LiveConfig
-from tokenserver.httpd.server import Histogram, StrictServer, Tally
-from tokenserver.login import verifier as sts_login
+from tokenserver.counts import Histogram, Tally
+from tokenserver.httpd.server import StrictServer
+from tokenserver.login import users as login_users
+from tokenserver.logs import JsonFormatter, LogFormatter
 from tokenserver.metrics import MetricsServer
-from tokenserver.sts import tokens as sts_tokens
-from tokenserver.sts.tokens import (
-    FAILURE_SECONDS,
-    LATENCY_BOUNDS,
-    StsClient,
-    TokenCache,
-)
+from tokenserver.sts import client as sts_client_module
+from tokenserver.sts.client import LATENCY_BOUNDS, StsClient
+from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
 
 DENIED = Fail("NoPermission", "No.", 403)
 DOWN = Fail("InternalError", "Down.", 503)  # temporary: tried twice
@@ -132,9 +130,9 @@ def text_log() -> Iterator[Log]:
 
 def logged(formatter: logging.Formatter) -> Iterator[Log]:
     log = Log(formatter)
-    logging.getLogger("sts_server").addHandler(log.handler)
+    logging.getLogger("tokenserver").addHandler(log.handler)
     yield log
-    logging.getLogger("sts_server").removeHandler(log.handler)
+    logging.getLogger("tokenserver").removeHandler(log.handler)
 
 
 def test_request_is_an_object_with_its_parts(
@@ -217,7 +215,7 @@ def test_traceback_is_within_its_object(
     failure, line = json_log.documents
     assert (failure["level"], failure["message"]) == (
         "ERROR",
-        "failed on a request from 127.0.0.1",
+        "failed to answer a request",
     )
     assert failure["traceback"].startswith("Traceback ")
     assert failure["traceback"].endswith("ValueError: two\nlines")
@@ -319,7 +317,7 @@ class Observed:
     def __init__(self, config: Path) -> None:
         self.clock = FakeClock()
         self.config = LiveConfig(config, self.clock)
-        self.client = StsClient()
+        self.client = StsClient(lambda: 10_000)
         self.server = RunningServer(self.config, self.client)
         self.tokens = TokenCache(
             self.client.assume_role,
@@ -327,9 +325,17 @@ class Observed:
             self.clock,
         )
         self.server.server.tokens = self.tokens
-        self.metrics = sts_metrics.serve(
-            "127.0.0.1", 0, self.server.server, self.tokens, self.client, self.config
+        counters = sts_metrics.Counters(
+            replies=self.server.server.replies,
+            tokens=self.tokens.uses,
+            calls=self.client.calls,
+            latency=self.client.latency,
+            calls_in_flight=self.client.calls_in_flight,
+            connections=self.server.server.connections,
+            generation=lambda: self.config.generation,
+            age_seconds=self.config.age_seconds,
         )
+        self.metrics = sts_metrics.serve("127.0.0.1", 0, counters)
         self.port: int = self.metrics.server_port
 
     def close(self) -> None:
@@ -652,7 +658,7 @@ def test_missing_prometheus_client_exits_2_with_the_command_to_run(
 
     assert result.returncode == 2
     assert result.stderr == (
-        "sts_server: --metrics-port: prometheus_client cannot be imported (gone); "
+        "sts_server.py: --metrics-port: prometheus_client cannot be imported (gone); "
         "run: pip install prometheus-client\n"
     )
 
@@ -666,9 +672,8 @@ def test_metrics_port_in_use_exits_1_and_is_named(config: Path) -> None:
         )
 
     assert result.returncode == 1
-    assert result.stderr == (
-        f"sts_server: cannot listen on 127.0.0.1 port {port}: Address already in use\n"
-    )
+    message = f"cannot listen on 127.0.0.1 port {port}: Address already in use"
+    assert result.stderr == f"sts_server.py: {message}\n"
 
 
 # --- Health and readiness -------------------------------------------------------
@@ -677,7 +682,7 @@ def test_metrics_port_in_use_exits_1_and_is_named(config: Path) -> None:
 @pytest.fixture(autouse=True)
 def _long_trials(monkeypatch: pytest.MonkeyPatch) -> None:
     """Wait for a trial of /readyz as long as a busy machine may need."""
-    monkeypatch.setattr(sts_server, "READY_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(app, "READY_SECONDS", PATIENCE_SECONDS)
 
 
 def ready(server: RunningServer) -> int:
@@ -751,7 +756,7 @@ def test_server_with_a_new_configuration_has_to_get_a_token_with_it(
     caplog: pytest.LogCaptureFixture,
     reuse: int | None,
 ) -> None:
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
 
     def write(**changes: object) -> Path:
         values = {"StsEndpoint": sts.url, "TokenReuseTime": reuse} | changes
@@ -806,13 +811,14 @@ def test_edit_that_changes_no_token_leaves_the_server_ready(
 def test_prober_has_an_answer_within_a_second_while_sts_stalls(
     server: RunningServer, sts: StsStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STS_DEADLINE_SECONDS", "STS_READ_SECONDS"):
-        monkeypatch.setattr(sts_tokens, name, 3600.0)  # longer than this client waits
+    for name in ("DEADLINE_SECONDS", "READ_SECONDS"):
+        # longer than this client waits
+        monkeypatch.setattr(sts_client_module, name, 3600.0)
     sts.always(Hang())
-    monkeypatch.setattr(sts_server, "READY_SECONDS", READY_SECONDS)
+    monkeypatch.setattr(app, "READY_SECONDS", READY_SECONDS)
     assert READY_SECONDS < 1
     assert ready(server) == 503
-    monkeypatch.setattr(sts_server, "READY_SECONDS", 3600.0)  # the others do not wait
+    monkeypatch.setattr(app, "READY_SECONDS", 3600.0)  # the others do not wait
     assert [ready(server) for _ in range(10)] == [503] * 10
 
     sts.wait_for_requests(1)
@@ -859,7 +865,7 @@ def test_readiness_is_tried_for_a_user_of_its_own(
     assert ready(server) == 200
 
     (asked,) = sts.requests
-    name = sts_login.role_session_name(READY_USER)
+    name = login_users.role_session_name(READY_USER)
     assert asked.params["RoleSessionName"] == name
     assert f"photos/{READY_USER}/" in asked.params["Policy"]
 

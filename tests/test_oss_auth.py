@@ -52,7 +52,7 @@ from support import PATIENCE_SECONDS
 from localcloud.oss import CorsRule, OssStandIn
 from localcloud.oss_request import Reply, Request
 from localcloud.sts import ALLOW_ALL
-from tokenserver.sts.tokens import StsClient
+from tokenserver.sts.client import StsClient
 
 MINUTES = 60.0
 DAY = 24 * 60 * MINUTES

@@ -40,7 +40,7 @@ from localcloud.oss import OssStandIn
 from localcloud.oss_form import Form, read_form
 from localcloud.oss_request import Body
 from localcloud.sts import ALLOW_ALL
-from tokenserver.sts.tokens import StsClient
+from tokenserver.sts.client import StsClient
 
 MEGABYTE = 1024 * 1024
 STORED = (204, "")

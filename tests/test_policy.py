@@ -15,14 +15,10 @@ from hypothesis import strategies as st
 from support import POLICY_DIRECTORY
 
 from localcloud import ram
-from tokenserver.config.load import (
-    OPERATORS,
-    ConfigError,
-    Pattern,
-    PolicyTemplate,
-    left_over,
-    wildcards,
-)
+from tokenserver.config.patterns import Pattern, wildcards
+from tokenserver.config.policy import PolicyTemplate, left_over
+from tokenserver.config.statements import OPERATORS
+from tokenserver.errors import ConfigError
 
 VALUES = {"BUCKET_NAME": "my-bucket", "OBJECT_PREFIX": "photos/"}
 
@@ -71,7 +67,7 @@ def test_a_shipped_template_grants_its_actions_below_the_prefix(
     shipped = PolicyTemplate(name, (POLICY_DIRECTORY / name).read_bytes())
 
     assert shipped.warnings() == []
-    assert json.loads(shipped.render(VALUES)) == {
+    assert json.loads(shipped.render(VALUES).text) == {
         "Version": "1",
         "Statement": [
             {
@@ -84,7 +80,7 @@ def test_a_shipped_template_grants_its_actions_below_the_prefix(
 
 
 def test_a_policy_is_compact_and_keeps_its_characters() -> None:
-    policy = template(statement()).render(VALUES | {"OBJECT_PREFIX": "照片/"})
+    policy = template(statement()).render(VALUES | {"OBJECT_PREFIX": "照片/"}).text
 
     assert policy == (
         '{"Version":"1","Statement":[{"Effect":"Allow","Action":"oss:GetObject",'
@@ -97,10 +93,10 @@ def test_a_policy_is_compact_and_keeps_its_characters() -> None:
 def test_no_value_changes_the_structure(value: Any) -> None:
     if not value.isascii():
         value = value.encode("utf-8", "replace").decode()
-    plain = template(statement()).render(VALUES)
+    plain = template(statement()).render(VALUES).text
 
     assume(not left_over(value, ""))
-    filled = template(statement()).render(VALUES | {"OBJECT_PREFIX": value})
+    filled = template(statement()).render(VALUES | {"OBJECT_PREFIX": value}).text
 
     expected = json.loads(plain.replace("photos/", "PREFIX"))
     expected["Statement"][0]["Resource"] = f"acs:oss:*:*:my-bucket/{value}*"
@@ -115,9 +111,9 @@ def test_a_value_is_not_filled_in_again() -> None:
 
 
 def test_a_policy_may_have_2048_bytes() -> None:
-    padding = 2048 - len(template(statement(Action="")).render(VALUES))
+    padding = 2048 - len(template(statement(Action="")).render(VALUES).text)
 
-    assert len(template(statement(Action="a" * padding)).render(VALUES)) == 2048
+    assert len(template(statement(Action="a" * padding)).render(VALUES).text) == 2048
     with pytest.raises(ConfigError, match=r"p\.txt: has 2049 bytes .* may have 2048"):
         template(statement(Action="a" * (padding + 1))).render(VALUES)
 
@@ -485,7 +481,7 @@ def test_a_placeholder_of_another_tool_is_an_error(name: str, found: str) -> Non
     ],
 )
 def test_what_is_no_placeholder_may_be_in_a_prefix(prefix: str) -> None:
-    policy = template(statement()).render(VALUES | {"OBJECT_PREFIX": prefix})
+    policy = template(statement()).render(VALUES | {"OBJECT_PREFIX": prefix}).text
 
     assert f"my-bucket/{prefix}*" in policy
 
@@ -778,7 +774,7 @@ def test_a_policy_of_a_reference_package_is_accepted(name: str) -> None:
     actions, resources = REFERENCE[name]
     made = template(statement(Action=actions, Resource=resources))
 
-    policy = json.loads(made.render({"BUCKET_NAME": "my-bucket"}))
+    policy = json.loads(made.render({"BUCKET_NAME": "my-bucket"}).text)
 
     assert policy["Statement"][0]["Resource"] == [
         resource.replace("$BUCKET_NAME", "my-bucket") for resource in resources

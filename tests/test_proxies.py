@@ -26,9 +26,11 @@ from support import (
 from test_hostile_requests import find
 
 from localcloud.sts import StsStandIn
-from tokenserver.cli import JsonFormatter
-from tokenserver.config.load import ConfigError, LiveConfig
-from tokenserver.httpd.server import MAX_HEAD_BYTES, ReplyLine, forwarded_client
+from tokenserver.config.load import LiveConfig
+from tokenserver.errors import ConfigError
+from tokenserver.httpd.origins import forwarded_client
+from tokenserver.httpd.request import MAX_HEAD_BYTES
+from tokenserver.logs import JsonFormatter, ReplyLine
 
 CLIENT = "203.0.113.9"  # an address of the documentation, as are those below
 PROXIES = ["127.0.0.1", "10.0.0.0/8", "2001:db8:1::/48"]

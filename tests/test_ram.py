@@ -24,7 +24,7 @@ from localcloud.ram import (
     is_like,
     parse,
 )
-from tokenserver.config.load import PolicyTemplate
+from tokenserver.config.policy import PolicyTemplate
 
 ARN = "acs:oss:*:1234567890123456:my-bucket/photos/cat.jpg"
 STATEMENT = {"Effect": "Allow", "Action": "oss:GetObject", "Resource": "*"}
@@ -639,7 +639,7 @@ ACTIONS = [
 def shipped(name: str) -> Policy:
     values = {"BUCKET_NAME": "my-bucket", "OBJECT_PREFIX": "photos/"}
     content = (POLICY_DIRECTORY / name).read_bytes()
-    return parse(PolicyTemplate(name, content).render(values))
+    return parse(PolicyTemplate(name, content).render(values).text)
 
 
 def granted(name: str, relative: str) -> set[str]:

@@ -21,7 +21,7 @@ from raw_http import connect, parse_replies, read_to_end
 from support import Reply, RunningServer
 
 from localcloud.sts import StsStandIn
-from tokenserver.httpd.server import REFUSALS
+from tokenserver.httpd.request import RequestError
 
 GOOD = (
     b"GET /sts?callback=cb HTTP/1.1\r\nHost: app:80\r\nConnection: close\r\n\r\n",
@@ -59,6 +59,7 @@ SPOILERS = st.one_of(
         ]
     ),
 )
+STATUS_OF = {kind.code: kind.status for kind in RequestError.__subclasses__()}
 EDITS = st.tuples(st.integers(0, 900), st.integers(0, 3), SPOILERS)
 each_of_many = settings(
     max_examples=int(os.environ.get("STS_SERVER_RANDOM_REQUESTS", "300")),
@@ -97,7 +98,7 @@ def count_tokens(replies: list[Reply]) -> int:
         elif document:
             code = re.search(rb'"ErrorCode":"(\w+)"', document)
             assert code
-            assert REFUSALS[code[1].decode()][0] == reply.status
+            assert STATUS_OF[code[1].decode()] == reply.status
     return tokens
 
 

@@ -9,6 +9,7 @@ import socket
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import Any, NoReturn
 
 import pytest
@@ -26,8 +27,10 @@ from support import (
 
 from localcloud.sts import Close, Drip, Fail, Hang, Reset, StsStandIn
 from localcloud.sts import Reply as StsReply
-from tokenserver.sts import tokens as sts_tokens
-from tokenserver.sts.tokens import DefaultCredentials, StsClient, StsError
+from tokenserver.errors import StsError
+from tokenserver.sts import client as sts_client_module
+from tokenserver.sts import gate as sts_gate
+from tokenserver.sts.client import DefaultCredentials, StsClient
 
 UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
 UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
@@ -417,7 +420,7 @@ def test_no_connection_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sts_tokens, "STS_CONNECT_SECONDS", 0.2)
+    monkeypatch.setattr(sts_client_module, "CONNECT_SECONDS", 0.2)
     server = make_server(StsEndpoint=f"http://127.0.0.1:{full_port}")
 
     line = assert_error(server, caplog, *UNREACHABLE)
@@ -431,8 +434,8 @@ def test_an_sts_that_says_nothing_is_unreachable(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(sts_tokens, "STS_READ_SECONDS", 0.2)
+    monkeypatch.setattr(sts_client_module, "DEADLINE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(sts_client_module, "READ_SECONDS", 0.2)
     sts.always(Hang())
 
     line = assert_error(server, caplog, *UNREACHABLE)
@@ -450,7 +453,7 @@ def test_an_sts_that_drips_is_unreachable_at_the_deadline(
 ) -> None:
     sts.always(Drip(0.05))
     with monkeypatch.context() as patch:
-        patch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.7)
+        patch.setattr(sts_client_module, "DEADLINE_SECONDS", 0.7)
 
         line = assert_error(server, caplog, *UNREACHABLE)
 
@@ -461,8 +464,8 @@ def test_an_sts_that_drips_is_unreachable_at_the_deadline(
 
 def test_the_deadline_leaves_room_for_a_client_of_ten_seconds() -> None:
     """8 s in all, and one silent attempt leaves time to try again."""
-    assert sts_tokens.STS_DEADLINE_SECONDS == 8
-    assert sts_tokens.STS_CONNECT_SECONDS + sts_tokens.STS_READ_SECONDS < 8
+    assert sts_client_module.DEADLINE_SECONDS == 8
+    assert sts_client_module.CONNECT_SECONDS + sts_client_module.READ_SECONDS < 8
 
 
 def test_calls_left_to_themselves_are_bounded(
@@ -471,12 +474,12 @@ def test_calls_left_to_themselves_are_bounded(
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
-    monkeypatch.setattr(sts_tokens, "STS_MAX_CALLS", 2)
+    monkeypatch.setattr(sts_gate, "MAX_CALLS", 2)
     server.ask(StsClient())
     drip = Drip(0.05)
     sts.always(drip)
     with monkeypatch.context() as patch:
-        patch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.3)
+        patch.setattr(sts_client_module, "DEADLINE_SECONDS", 0.3)
         for _ in range(2):
             assert_error(server, caplog, *UNREACHABLE)
 
@@ -497,7 +500,7 @@ def test_a_call_for_which_there_is_no_thread_takes_no_place(
         raise RuntimeError("can't start new thread")
 
     call = call_of(make_server().server.config.current())
-    monkeypatch.setattr(sts_tokens, "STS_MAX_CALLS", 1)
+    monkeypatch.setattr(sts_gate, "MAX_CALLS", 1)
     client = StsClient()
     with monkeypatch.context() as patched:
         patched.setattr(threading.Thread, "start", no_thread)
@@ -527,8 +530,10 @@ def test_a_defect_of_ours_is_logged_and_not_shown(
 def test_callers_do_not_wait_for_one_whose_call_hangs(
     server: RunningServer, sts: StsStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    for name in ("STS_DEADLINE_SECONDS", "STS_READ_SECONDS"):
-        monkeypatch.setattr(sts_tokens, name, 3600.0)  # longer than this client waits
+    for name in ("DEADLINE_SECONDS", "READ_SECONDS"):
+        monkeypatch.setattr(
+            sts_client_module, name, 3600.0
+        )  # longer than this client waits
     sts.script(Hang())
     stuck = threading.Thread(target=server.request)
     stuck.start()
@@ -590,13 +595,20 @@ def test_a_chain_that_found_something_is_asked_each_time() -> None:
     assert credentials.get_credential() == "two"
 
 
+def patch_chain(monkeypatch: pytest.MonkeyPatch, make_chain: Any) -> None:
+    """Have the default credential chain made by *make_chain*."""
+    credentials = partial(DefaultCredentials, make_chain)
+    monkeypatch.setattr(sts_client_module, "DefaultCredentials", credentials)
+
+
 def test_without_any_credentials_the_log_says_what_was_looked_for(
-    make_server: MakeServer, caplog: pytest.LogCaptureFixture
+    make_server: MakeServer,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     server = make_server(AccessKeyID="", AccessKeySecret="")
-    client = StsClient()
-    client._api.CredentialChain = Chain()
-    server.ask(client)
+    patch_chain(monkeypatch, Chain())
+    server.ask(StsClient())
 
     line = assert_error(server, caplog, *NO_CREDENTIALS)
 
@@ -605,20 +617,22 @@ def test_without_any_credentials_the_log_says_what_was_looked_for(
 
 
 def test_credentials_of_the_chain_sign_the_call(
-    make_server: MakeServer, sts: StsStandIn
+    make_server: MakeServer, sts: StsStandIn, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from alibabacloud_credentials.client import Client
     from alibabacloud_credentials.models import Config
 
     server = make_server(AccessKeyID="", AccessKeySecret="")
-    client = StsClient()
-    client._api.CredentialChain = lambda: Client(
-        Config(
-            type="access_key",
-            access_key_id=ACCESS_KEY_ID,
-            access_key_secret=ACCESS_KEY_SECRET,
-        )
+    patch_chain(
+        monkeypatch,
+        lambda: Client(
+            Config(
+                type="access_key",
+                access_key_id=ACCESS_KEY_ID,
+                access_key_secret=ACCESS_KEY_SECRET,
+            )
+        ),
     )
-    server.ask(client)
+    server.ask(StsClient())
 
     assert server.request("/").json["StatusCode"] == 200

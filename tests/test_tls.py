@@ -52,9 +52,13 @@ from test_command_line import command, run
 
 from localcloud.sts import Reply as StsReply
 from localcloud.sts import StsStandIn
-from tokenserver.config.load import ConfigError, LiveConfig, LiveTls
-from tokenserver.httpd import server as sts_http
-from tokenserver.sts.tokens import StsClient
+from tokenserver.config.load import LiveConfig
+from tokenserver.config.tls import LiveTls
+from tokenserver.errors import ConfigError
+from tokenserver.httpd import connection as httpd_connection
+from tokenserver.httpd import server as httpd_server
+from tokenserver.httpd import streams as httpd_streams
+from tokenserver.sts.client import StsClient
 
 GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
 LAST_GET = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
@@ -165,7 +169,7 @@ def server(
     caplog: pytest.LogCaptureFixture,
 ) -> Iterator[RunningServer]:
     """A token server that speaks TLS, and reuses tokens."""
-    caplog.set_level(logging.INFO, "sts_server")
+    caplog.set_level(logging.INFO, "tokenserver")
     path = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
     tls = LiveTls(files.certificate, files.key)
     running = RunningServer(LiveConfig(path), sts_client, tls)
@@ -248,7 +252,8 @@ def lines(server: RunningServer, caplog: pytest.LogCaptureFixture) -> list[str]:
 @pytest.fixture
 def _short_limits(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in ("HEAD_SECONDS", "IDLE_SECONDS", "LINGER_SECONDS"):
-        monkeypatch.setattr(sts_http, name, LIMIT_SECONDS)
+        module = httpd_streams if hasattr(httpd_streams, name) else httpd_connection
+        monkeypatch.setattr(module, name, LIMIT_SECONDS)
 
 
 # --- The same replies -----------------------------------------------------------
@@ -618,7 +623,9 @@ def test_client_that_stalls_holds_nobody_up(
     monkeypatch: pytest.MonkeyPatch,
     stall: Stall,
 ) -> None:
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
+    monkeypatch.setattr(
+        httpd_connection, "HEAD_SECONDS", 3600.0
+    )  # nobody waits so long here
     with stall(server, context):
         assert served(server.port, context)
 
@@ -663,7 +670,9 @@ def test_client_that_drips_its_request_is_told_at_the_deadline(
 def test_50_clients_that_stall_at_once_hold_nobody_up(
     server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
+    monkeypatch.setattr(
+        httpd_connection, "HEAD_SECONDS", 3600.0
+    )  # nobody waits so long here
     with contextlib.ExitStack() as stack:
         for number in range(50):
             stack.enter_context(STALLS[number % 3](server, context))
@@ -678,9 +687,9 @@ def test_one_deadline_is_for_handshake_and_request(
     server: RunningServer, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Any that began after the handshake would be beyond what this client waits."""
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3.0)
+    monkeypatch.setattr(httpd_connection, "HEAD_SECONDS", 3.0)
     with connect_tls(server.port, context) as client:
-        monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)
+        monkeypatch.setattr(httpd_connection, "HEAD_SECONDS", 3600.0)
         wait_for_end(client)
 
 
@@ -725,7 +734,7 @@ def test_end_is_told_from_a_cut(
     monkeypatch: pytest.MonkeyPatch,
     sent: bytes,
 ) -> None:
-    monkeypatch.setattr(sts_http, "IDLE_SECONDS", LIMIT_SECONDS)
+    monkeypatch.setattr(httpd_connection, "IDLE_SECONDS", LIMIT_SECONDS)
 
     received = exchange_tls(server.port, client_context(authority, version), sent)
 
@@ -751,7 +760,7 @@ def test_connection_over_the_limit_is_just_closed(
     context: ssl.SSLContext,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(sts_http, "MAX_CONNECTIONS", 2)
+    monkeypatch.setattr(httpd_server, "MAX_CONNECTIONS", 2)
     with (
         connect_tls(server.port, context) as one,
         connect_tls(server.port, context) as other,
@@ -843,7 +852,9 @@ def test_no_handshake_is_begun_when_the_server_stops(
     server: RunningServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(server.server, "service_actions", lambda: None)
-    monkeypatch.setattr(sts_http, "HEAD_SECONDS", 3600.0)  # nobody waits so long here
+    monkeypatch.setattr(
+        httpd_connection, "HEAD_SECONDS", 3600.0
+    )  # nobody waits so long here
     server.server.is_stopping = True  # and has not looked yet
 
     with connect(server.port) as client:
@@ -1155,7 +1166,7 @@ def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None
 
     assert result.returncode == 2
     assert result.stderr == (
-        "sts_server: --tls-key needs --tls-cert, the certificate of that key\n"
+        "sts_server.py: --tls-key needs --tls-cert, the certificate of that key\n"
     )
 
 
@@ -1172,5 +1183,5 @@ def test_wrong_certificate_exits_2(tmp_path: Path, files: Files) -> None:
     )
 
     assert result.returncode == 2
-    assert result.stderr.startswith(f"sts_server: {files.certificate}: is no PEM ")
+    assert result.stderr.startswith(f"sts_server.py: {files.certificate}: is no PEM ")
     assert result.stderr.count("\n") == 1

@@ -31,23 +31,24 @@ from support import (
     POLICY_DIRECTORY,
     ROLE_ARN,
     RunningServer,
+    asking,
     call_of,
     wait_until,
     write_config,
 )
 
 from localcloud.sts import Close, Fail, Hang, StsStandIn
-from tokenserver.config import load as sts_config
-from tokenserver.config.load import AssumeRoleCall
-from tokenserver.login import verifier as sts_login
+from tokenserver import background as background_module
+from tokenserver.config import settings as config_settings
+from tokenserver.config.grants import AssumeRoleCall
+from tokenserver.documents import Credentials, failed
+from tokenserver.errors import Cause, Failure, StsError
+from tokenserver.sts import client as sts_client_module
+from tokenserver.sts import gate as sts_gate
 from tokenserver.sts import tokens as sts_tokens
-from tokenserver.sts.tokens import (
-    CallGate,
-    Credentials,
-    StsClient,
-    StsError,
-    TokenCache,
-)
+from tokenserver.sts.client import StsClient
+from tokenserver.sts.gate import CallGate
+from tokenserver.sts.tokens import TokenCache
 
 ROOT = POLICY_DIRECTORY.parent
 
@@ -62,11 +63,11 @@ CALL = AssumeRoleCall(
     policy="{}",
 )
 OTHER_CALL = replace(CALL, policy='{"other":"policy"}')
-DOWN = StsError(
-    "SDK.ServerUnreachable", "", detail="connection refused", is_temporary=True
+DOWN = failed(Cause.CONNECTION_REFUSED)
+THROTTLED = StsError(
+    Failure(Cause.REFUSED, "Throttling.User", "", "RequestId 1", is_temporary=True)
 )
-THROTTLED = StsError("Throttling.User", "", detail="RequestId 1", is_temporary=True)
-FORBIDDEN = StsError("NoPermission", "", detail="RequestId 2")
+FORBIDDEN = StsError(Failure(Cause.REFUSED, "NoPermission", "", "RequestId 2"))
 REUSE_SECONDS = 300
 AHEAD_SECONDS = 30  # of the end of the reuse time a new token is fetched
 
@@ -91,10 +92,10 @@ class World:
     def monotonic(self) -> float:
         return self.seconds - 999_000.0
 
-    def assume_role(self, call: AssumeRoleCall, _: int) -> Credentials:
+    def assume_role(self, call: AssumeRoleCall) -> Credentials:
         self.calls.append((self.seconds, call))
         if self.failure:
-            raise self.failure.again()
+            raise StsError(self.failure.failure)
         if self.defect:
             raise self.defect
         name = f"STS.{len(self.calls)}"
@@ -105,7 +106,7 @@ class World:
 
     def get(self, call: AssumeRoleCall = CALL, reuse: int = REUSE_SECONDS) -> str:
         """Return the AccessKeyId of the token that a caller gets."""
-        return self.tokens.get(call, reuse, 80).access_key_id
+        return self.tokens.get(asking(call), reuse).access_key_id
 
     def pass_time(self, seconds: float) -> None:
         self.seconds += seconds
@@ -115,7 +116,7 @@ class World:
         while self.background:
             self.background.pop(0)()
 
-    def in_background(self, work: Callable[[], None]) -> None:
+    def in_background(self, _name: str, work: Callable[[], None]) -> None:
         if self.works_at_once:
             threading.Thread(target=work).start()
         else:
@@ -133,7 +134,7 @@ def world(monkeypatch: pytest.MonkeyPatch) -> World:
 def working_world(world: World, monkeypatch: pytest.MonkeyPatch) -> World:
     """A world in which who waits for a new token gets it, however long it takes."""
     monkeypatch.setattr(sts_tokens, "STALE_SECONDS", PATIENCE_SECONDS)
-    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", PATIENCE_SECONDS)
+    monkeypatch.setattr(sts_client_module, "DEADLINE_SECONDS", PATIENCE_SECONDS)
     return world
 
 
@@ -281,7 +282,7 @@ def test_a_failure_is_remembered_for_about_a_second(world: World) -> None:
     for _ in range(5):
         with pytest.raises(StsError) as failure:
             world.get()
-        assert failure.value.code == "SDK.ServerUnreachable"
+        assert failure.value.failure.code == "SDK.ServerUnreachable"
     assert len(world.calls) == 1
     world.pass_time(0.8)
     with pytest.raises(StsError):
@@ -300,8 +301,7 @@ def test_the_memory_of_a_failure_holds_on_to_none_of_its_callers(world: World) -
             world.get()
 
     (entry,) = world.tokens._entries.values()
-    assert entry.error
-    assert entry.error.__traceback__ is None
+    assert entry.failure == DOWN.failure  # and no exception, which has frames
 
 
 def test_a_failure_of_one_grant_is_none_of_another(world: World) -> None:
@@ -329,7 +329,7 @@ def test_the_old_token_is_handed_out_through_an_outage_while_it_lasts(
     world.pass_time(1)
     with pytest.raises(StsError) as raised:
         world.get()
-    assert raised.value.code == failure.code
+    assert raised.value.failure.code == failure.failure.code
     world.failure = None
     world.pass_time(1)
     assert world.get() != first
@@ -360,7 +360,7 @@ def test_what_sts_refuses_for_good_is_not_hidden_by_an_old_token(
     with pytest.raises(StsError) as failure:
         world.get()
 
-    assert failure.value.code == "NoPermission"
+    assert failure.value.failure.code == "NoPermission"
 
 
 def test_the_log_says_once_that_sts_fails_and_once_that_it_is_back(
@@ -408,7 +408,7 @@ def test_a_background_without_threads_is_the_foreground(
     monkeypatch.setattr(threading.Thread, "start", no_thread)
     done: list[bool] = []
 
-    sts_login.in_background(lambda: done.append(True))
+    background_module.in_background("test", lambda: done.append(True))
 
     assert done == [True]
 
@@ -432,12 +432,12 @@ class Turns:
 
 def test_calls_leave_evenly() -> None:
     turns = Turns()
-    gate = CallGate(turns.clock, turns.sleep)
+    gate = CallGate(lambda: 10, turns.clock, turns.sleep)
 
     for _ in range(4):
-        gate.enter(deadline=108.0, calls_per_second=10)
+        gate.enter(deadline=108.0)
     turns.now += 5.0
-    gate.enter(deadline=113.0, calls_per_second=10)
+    gate.enter(deadline=113.0)
 
     assert turns.slept == pytest.approx([0.0, 0.1, 0.2, 0.3, 0.0])
 
@@ -447,11 +447,11 @@ def test_a_retry_waits_for_its_turn_too(
 ) -> None:
     turns = Turns()
     client = StsClient()
-    client._gate = CallGate(turns.clock, turns.sleep)
+    client._gate = CallGate(lambda: 10, turns.clock, turns.sleep)
     turns.now = time.monotonic()  # so that the deadlines are the same
     sts.script(Fail("ServiceUnavailable"))
 
-    client.assume_role(call_of(make_server().server.config.current()), 10)
+    client.assume_role(call_of(make_server().server.config.current()))
 
     assert len(sts.requests) == 2
     assert turns.slept == pytest.approx([0.0, 0.1])
@@ -459,36 +459,39 @@ def test_a_retry_waits_for_its_turn_too(
 
 def test_who_would_wait_too_long_is_told_at_once() -> None:
     turns = Turns()
-    gate = CallGate(turns.clock, turns.sleep)
+    gate = CallGate(lambda: 1, turns.clock, turns.sleep)
     for _ in range(9):
-        gate.enter(deadline=108.0, calls_per_second=1)
+        gate.enter(deadline=108.0)
         gate.leave()
 
     with pytest.raises(StsError) as failure:
-        gate.enter(deadline=108.0, calls_per_second=1)
+        gate.enter(deadline=108.0)
 
-    assert failure.value.code == "Throttling.User"
-    assert failure.value.message == "Request was denied due to user flow control."
-    assert failure.value.is_temporary
+    assert failure.value.failure.code == "Throttling.User"
+    assert (
+        failure.value.failure.message == "Request was denied due to user flow control."
+    )
+    assert failure.value.failure.is_temporary
     assert len(turns.slept) == 9
     turns.now += 1.0
-    gate.enter(deadline=109.0, calls_per_second=1)
+    gate.enter(deadline=109.0)
 
 
 def test_those_who_wait_for_a_place_count_for_those_behind_them() -> None:
-    gate = CallGate()
+    rates = [10_000] * 2 * sts_gate.MAX_CALLS
+    gate = CallGate(lambda: rates.pop() if rates else 1)
     deadline = time.monotonic() + PATIENCE_SECONDS
-    for _ in range(sts_tokens.STS_MAX_CALLS):
-        gate.enter(deadline, 10_000)
-    waiting = threading.Thread(target=gate.enter, args=(deadline, 1))
+    for _ in range(sts_gate.MAX_CALLS):
+        gate.enter(deadline)
+    waiting = threading.Thread(target=gate.enter, args=(deadline,))
     waiting.start()
     while not gate._waiting:
         time.sleep(0.001)
 
     with pytest.raises(StsError) as failure:
-        gate.enter(time.monotonic() + 0.9, 1)  # the other goes first, a second before
+        gate.enter(time.monotonic() + 0.9)  # the other goes first, a second before
 
-    assert failure.value.code == "Throttling.User"
+    assert failure.value.failure.code == "Throttling.User"
     gate.leave()
     waiting.join()
 
@@ -499,12 +502,12 @@ def test_at_most_32_calls_are_in_flight(
     make_server: MakeServer,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    for name in ("STS_DEADLINE_SECONDS", "STS_READ_SECONDS", "STS_CONNECT_SECONDS"):
-        monkeypatch.setattr(sts_tokens, name, PATIENCE_SECONDS)
+    for name in ("DEADLINE_SECONDS", "READ_SECONDS", "CONNECT_SECONDS"):
+        monkeypatch.setattr(sts_client_module, name, PATIENCE_SECONDS)
     call = call_of(make_server().server.config.current())
     calls = [replace(call, role_session_name=f"user{n}") for n in range(40)]
     with ThreadPoolExecutor(40) as pool, sts.held():
-        futures = [pool.submit(sts_client.assume_role, c, 10_000) for c in calls]
+        futures = [pool.submit(sts_client.assume_role, c) for c in calls]
         sts.wait_for_requests(32)
         time.sleep(0.2)  # lets others come, if they would
         in_flight = len(sts.requests)
@@ -518,22 +521,26 @@ import json, re, sys, time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from pathlib import Path
-from tokenserver.config import load as sts_config
-from tokenserver.sts import tokens as sts_tokens
+from tokenserver.config.grants import UserCall
+from tokenserver.config.load import LiveConfig
+from tokenserver.config.policy import SessionPolicy
+from tokenserver.errors import StsError
+from tokenserver.sts import client
+from tokenserver.sts.tokens import TokenCache
 
-sts_tokens.STS_DEADLINE_SECONDS = 3.0
-config = sts_config.LiveConfig(Path(sys.argv[1])).current()
-tokens = sts_tokens.TokenCache(sts_tokens.StsClient().assume_role)
-call = config.grants["/"].call
-policy = call.policy
+client.DEADLINE_SECONDS = 3.0
+config = LiveConfig(Path(sys.argv[1])).current()
+tokens = TokenCache(client.StsClient(lambda: 80).assume_role)
+template = config.grants["/"].template
 
 
 def get(number):
-    own = replace(call, policy=policy.replace("photos", f"user{number}"))
+    policy = SessionPolicy(template.policy.text.replace("photos", f"user{number}"))
+    own = UserCall(replace(template, policy=policy), None)
     try:
-        return number, json.loads(tokens.get(own, 300, 80).document)["SecurityToken"]
-    except sts_tokens.StsError as error:
-        return number, error.code
+        return number, json.loads(tokens.get(own, 300).document)["SecurityToken"]
+    except StsError as error:
+        return number, error.failure.code
 
 
 begin = time.monotonic()
@@ -551,7 +558,7 @@ print(json.dumps([results, seconds, kilobytes]))
 def test_ten_thousand_grants_at_once_stay_within_the_quota_and_each_gets_its_own(
     sts: StsStandIn, tmp_path: Path
 ) -> None:
-    sts.calls_per_second = sts_config.STS_QUOTA
+    sts.calls_per_second = config_settings.STS_QUOTA
     config = write_config(tmp_path, StsEndpoint=sts.url)
     result = subprocess.run(
         [sys.executable, "-c", MANY_GRANTS, str(config)],
@@ -682,8 +689,8 @@ def test_nobody_notices_an_outage_while_the_token_lasts(
     sts.clock = turned
     reusing.server.tokens = TokenCache(sts_client.assume_role, turned, turned)
     first = reusing.request("/").json
-    deadline = sts_tokens.STS_DEADLINE_SECONDS
-    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", 0.3)
+    deadline = sts_client_module.DEADLINE_SECONDS
+    monkeypatch.setattr(sts_client_module, "DEADLINE_SECONDS", 0.3)
     monkeypatch.setattr(sts_tokens, "STALE_SECONDS", 0.05)
     sts.always(outage)
     replies = []
@@ -697,7 +704,7 @@ def test_nobody_notices_an_outage_while_the_token_lasts(
     sts.always(None)
     entries = reusing.server.tokens._entries
     wait_until(lambda: not any(entry.flight for entry in entries.values()))
-    monkeypatch.setattr(sts_tokens, "STS_DEADLINE_SECONDS", deadline)
+    monkeypatch.setattr(sts_client_module, "DEADLINE_SECONDS", deadline)
     clock.offset_seconds = 601.0
     back = reusing.request("/").json
 
@@ -722,7 +729,7 @@ class Reuse(RuleBasedStateMachine):
         self.calls = [CALL, OTHER_CALL]
         self.failed_at: dict[AssumeRoleCall, float] = {}
         self._patch = pytest.MonkeyPatch()
-        self._patch.setattr(sts_tokens, "in_background", self.world.background.append)
+        self._patch.setattr(sts_tokens, "in_background", self.world.in_background)
         self._patch.setattr(sts_tokens, "STALE_SECONDS", 0.0)
 
     def teardown(self) -> None:
@@ -777,9 +784,9 @@ class Reuse(RuleBasedStateMachine):
             if is_up and started == len(world.background) == 0:
                 assert is_new or world.seconds - fetched_at <= REUSE_SECONDS
         if error:
-            is_news = world.failure and error.code == world.failure.code
+            is_news = world.failure and error.failure.code == world.failure.failure.code
             assert is_news or world.seconds - failed_at < 1
-            assert not (self.usable(call) and error.is_temporary)
+            assert not (self.usable(call) and error.failure.is_temporary)
         made = len(world.calls) - before
         assert made <= 1
         if made and world.failure:

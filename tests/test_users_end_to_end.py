@@ -20,7 +20,7 @@ from support import POLICY_DIRECTORY, RunningServer
 
 from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
-from tokenserver.login.verifier import role_session_name
+from tokenserver.login.users import role_session_name
 
 TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))

@@ -15,7 +15,7 @@ from support import ACCESS_KEY_SECRET, Reply, RunningServer
 
 from localcloud.sts import Fail, StsStandIn
 from localcloud.sts import Reply as StsReply
-from tokenserver.sts.tokens import StsClient
+from tokenserver.sts.client import StsClient
 
 TOKEN = {
     "AccessKeyId": "STS.exampleAccessKeyId",

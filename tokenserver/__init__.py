@@ -1,0 +1,14 @@
+"""A token server for apps that upload to Alibaba Cloud OSS.
+
+The folders are the path of a request, and each uses only those before it:
+
+    errors documents logs counts background hosts   what everything stands on
+    httpd/    bytes -> Request, Reply -> bytes; sockets, limits, TLS
+    login/    login token -> user
+    config/   config.json -> grants, session policies
+    sts/      call -> token: reuse, quota, AssumeRole
+    check/    what to change when STS gives no token
+    metrics app cli   counts for Prometheus, what each path answers, the command line
+"""
+
+__version__ = "0.1.0"

@@ -16,9 +16,10 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from http import HTTPStatus
-from typing import TYPE_CHECKING
+from typing import Any
 
 from prometheus_client import CollectorRegistry, ProcessCollector
 from prometheus_client.core import (
@@ -30,78 +31,64 @@ from prometheus_client.core import (
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 from prometheus_client.registry import Collector
 
-from tokenserver.httpd.server import (
-    HttpSettings,
-    RequestError,
-    Stopped,
-    StrictHandler,
-    StrictServer,
-    Tally,
-)
+from tokenserver.counts import Histogram, Tally
+from tokenserver.httpd.origins import HttpSettings
+from tokenserver.httpd.reply import Reply
+from tokenserver.httpd.request import NotFound, Request
+from tokenserver.httpd.server import Stopped, StrictServer
 
-if TYPE_CHECKING:
-    from tokenserver.cli import TokenServer
-    from tokenserver.config.load import LiveConfig
-    from tokenserver.sts.tokens import StsClient, TokenCache
+
+@dataclass(frozen=True)
+class Counters:
+    """What a token server counts, and how it is now."""
+
+    replies: Tally  # by outcome
+    tokens: Tally  # by source
+    calls: Tally  # of AssumeRole, by Code or OK
+    latency: Histogram  # of these calls, in seconds
+    calls_in_flight: Callable[[], int]
+    connections: Callable[[], tuple[int, int]]  # open, and those that have requests
+    generation: Callable[[], int]  # how many configurations were in force
+    age_seconds: Callable[[], float]  # for how long this one has been
 
 
 class ServerCollector(Collector):
     """Names the counts of a server, as they are when somebody looks."""
 
-    def __init__(
-        self,
-        server: TokenServer,
-        tokens: TokenCache,
-        sts: StsClient,
-        config: LiveConfig,
-    ) -> None:
-        self._server = server
-        self._tokens = tokens
-        self._sts = sts
-        self._config = config
+    def __init__(self, counters: Counters) -> None:
+        self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
         """Yield what was counted."""
+        counters = self._counters
+        yield counted("requests", "Requests by outcome.", "outcome", counters.replies)
         yield counted(
-            "requests", "Requests by outcome.", "outcome", self._server.replies
-        )
-        yield counted(
-            "tokens", "Tokens handed out by source.", "source", self._tokens.uses
+            "tokens", "Tokens handed out by source.", "source", counters.tokens
         )
         yield counted(
             "assume_role",
             "AssumeRole calls by what came of them.",
             "code",
-            self._sts.calls,
+            counters.calls,
         )
-        yield self._latency()
-        connections, requests = self._server.connections()
+        yield latency("assume_role", "AssumeRole calls", counters.latency)
+        connections, requests = counters.connections()
         for name, what, value in (
-            ("assume_role_in_flight", "AssumeRole calls.", self._sts.calls_in_flight()),
+            ("assume_role_in_flight", "AssumeRole calls.", counters.calls_in_flight()),
             ("connections", "Open connections.", connections),
             ("requests_in_flight", "Connections with a request.", requests),
             (
                 "configuration_generation",
                 "How many configurations were in force.",
-                self._config.generation,
+                counters.generation(),
             ),
             (
                 "configuration_age_seconds",
                 "For how long this one has been.",
-                self._config.age_seconds(),
+                counters.age_seconds(),
             ),
         ):
             yield GaugeMetricFamily(f"sts_server_{name}", what, value)
-
-    def _latency(self) -> Metric:
-        counts, total = self._sts.latency.snapshot()
-        bounds = [*map(str, self._sts.latency.bounds), "+Inf"]
-        return HistogramMetricFamily(
-            "sts_server_assume_role_seconds",
-            "Seconds that AssumeRole calls took.",
-            list(zip(bounds, counts, strict=True)),
-            total,
-        )
 
 
 def counted(name: str, what: str, label: str, tally: Tally) -> Metric:
@@ -112,53 +99,53 @@ def counted(name: str, what: str, label: str, tally: Tally) -> Metric:
     return metric
 
 
+def latency(name: str, what: str, histogram: Histogram) -> Metric:
+    """Return how many seconds something took."""
+    counts, total = histogram.snapshot()
+    bounds = [*map(str, histogram.bounds), "+Inf"]
+    return HistogramMetricFamily(
+        f"sts_server_{name}_seconds",
+        f"Seconds that {what} took.",
+        list(zip(bounds, counts, strict=True)),
+        total,
+    )
+
+
+class NoPages:
+    """What is configured for metrics: no web page may read them."""
+
+    http = HttpSettings(allowed_origins=frozenset())
+
+
 class MetricsServer(StrictServer):
-    """Serves the metrics of *registry*."""
+    """Serves the metrics of *registry*, in the text format of Prometheus."""
 
     def __init__(
         self, bind: str | None, port: int, registry: CollectorRegistry
     ) -> None:
         """Listen on *port* of the address *bind*.  Raises OSError."""
-        self.registry = registry
-        super().__init__(bind, port, MetricsHandler)
+        self._registry = registry
+        super().__init__(bind, port)
 
-    def http_settings(self) -> HttpSettings:
-        """Return that no web page may read them."""
-        return HttpSettings(allowed_origins=frozenset())
+    def snapshot(self) -> NoPages:
+        """Return what is configured."""
+        return NoPages()
 
-
-class MetricsHandler(StrictHandler):
-    """Metrics in the text format of Prometheus."""
-
-    server: MetricsServer
-
-    def do_GET(self) -> None:
-        """Send the metrics as they are now."""
-        if self.path != "/metrics":
-            raise RequestError("NotFound")
-        body = generate_latest(self.server.registry)
-        self.send_body(
-            HTTPStatus.OK, body, content_type=CONTENT_TYPE_LATEST, is_logged=False
-        )
-
-    do_POST = do_GET
-    do_HEAD = do_GET
+    def answer(self, request: Request, snapshot: Any) -> Reply:
+        """Return the metrics as they are now."""
+        if request.path != "/metrics":
+            raise NotFound
+        body = generate_latest(self._registry)
+        return Reply(HTTPStatus.OK, body, CONTENT_TYPE_LATEST, is_logged=False)
 
 
-def serve(
-    bind: str | None,
-    port: int,
-    server: TokenServer,
-    tokens: TokenCache,
-    sts: StsClient,
-    config: LiveConfig,
-) -> MetricsServer:
-    """Serve the metrics of *server* in the background, as long as the process runs.
+def serve(bind: str | None, port: int, counters: Counters) -> MetricsServer:
+    """Serve *counters* in the background, as long as the process runs.
 
     Raises OSError.
     """
     registry = CollectorRegistry()
-    registry.register(ServerCollector(server, tokens, sts, config))
+    registry.register(ServerCollector(counters))
     ProcessCollector(registry=registry)  # memory, CPU, open files
     metrics = MetricsServer(bind, port, registry)
 
@@ -166,5 +153,5 @@ def serve(
         with contextlib.suppress(Stopped):
             metrics.serve_forever()
 
-    threading.Thread(target=run, daemon=True).start()
+    threading.Thread(target=run, name="metrics", daemon=True).start()
     return metrics

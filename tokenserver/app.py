@@ -1,0 +1,328 @@
+"""What each path answers: a token for the user who asks, or the reason why not."""
+
+from __future__ import annotations
+
+import logging
+import re
+import ssl
+import threading
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from urllib.parse import parse_qs, unquote
+
+from tokenserver.check.hints import HintLog
+from tokenserver.config.grants import (
+    CREDENTIALS_PATH,
+    HEALTH_PATH,
+    ICON_PATH,
+    READY_PATH,
+    RESERVED_PATHS,
+    Grant,
+    UserCall,
+)
+from tokenserver.config.load import Config, LiveConfig
+from tokenserver.documents import (
+    HEALTHY,
+    JAVASCRIPT_TYPE,
+    JSON_TYPE,
+    Token,
+    failed,
+    in_callback,
+    token_error,
+    uri_error,
+)
+from tokenserver.errors import (
+    Cause,
+    KeysUnavailable,
+    LoginError,
+    StsError,
+    UserNotAllowed,
+)
+from tokenserver.httpd.reply import Reply
+from tokenserver.httpd.request import NotFound, Request, RequestError
+from tokenserver.httpd.server import StrictServer
+from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
+
+logger = logging.getLogger(__name__)
+
+READY_SECONDS = 0.8  # for a trial of /readyz; Kubernetes waits for 1 s
+READY_USER = "readyz"  # whom such a trial is made for, when there are users
+CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
+
+# --- Refusals -------------------------------------------------------------------
+
+
+class InvalidCallback(RequestError):
+    """It asks for a script that cannot be, or may not be, sent."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "InvalidCallback"
+    message = "callback must be one name of at most 64 characters."
+
+
+class AmbiguousLogin(RequestError):
+    """It has two login tokens, of which a proxy may have checked the other."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "AmbiguousLogin"
+    message = "Send one login token, in one place."
+
+
+class Unauthenticated(RequestError):
+    """It does not say who is asking, or does not prove it."""
+
+    status = HTTPStatus.UNAUTHORIZED
+    code = "Unauthenticated"
+    message = "Log in and send the login token along."
+
+
+class UserRefused(RequestError):
+    """Its user gets no tokens."""
+
+    status = HTTPStatus.FORBIDDEN
+    code = "UserNotAllowed"
+    message = "There are no tokens for this user."
+
+
+class LoginUnavailable(RequestError):
+    """There are no keys to check its login token with."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "LoginUnavailable"
+    message = "Logins cannot be checked now. Try again later."
+    fields = "Retry-After: 5\r\n"
+
+
+class NotReady(RequestError):
+    """It asks whether there are tokens, and there are none."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "NotReady"
+    message = "There are no tokens yet, or no longer."
+
+
+def login_refusal(error: LoginError) -> RequestError:
+    """Return what a client hears of *error*: nothing that helps to forge a token."""
+    if isinstance(error, UserNotAllowed):
+        return UserRefused(detail=error.reason)
+    if isinstance(error, KeysUnavailable):
+        return LoginUnavailable(detail=error.reason)
+    return Unauthenticated(fields=challenge("invalid_token"), detail=error.reason)
+
+
+def challenge(error: str = "") -> str:
+    """Return the header line that says how to log in (RFC 6750, section 3)."""
+    because = f', error="{error}"' if error else ""
+    return f'WWW-Authenticate: Bearer realm="sts-server"{because}\r\n'
+
+
+# --- What a request says --------------------------------------------------------
+
+
+def parameters(request: Request, name: str) -> list[str]:
+    """Return the values that the query has for *name*."""
+    if not request.query:
+        return []
+    return parse_qs(request.query, keep_blank_values=True).get(name, [])
+
+
+def callback(request: Request, config: Config) -> str:
+    """Return the JSONP callback, or "" if there is none.  Raises RequestError."""
+    names = parameters(request, "callback")
+    if not names:
+        return ""
+    if config.http.allowed_origins is not None:  # a script may be run by any page
+        raise InvalidCallback("JSONP is not served to chosen origins.")
+    if len(names) > 1 or not CALLBACK.fullmatch(names[0]):
+        raise InvalidCallback
+    return names[0]
+
+
+def login_token(request: Request) -> str:
+    """Return the login token.  Raises RequestError.
+
+    It comes as RFC 6750 has it: in the Authorization header (section 2.1), or, for
+    clients that can be given only a URL, as access_token (section 2.3).
+    """
+    tokens = parameters(request, "access_token")
+    scheme, _, credentials = request.fields.get("authorization", "").partition(" ")
+    if scheme.lower() == "bearer":
+        tokens = [*tokens, credentials.strip(" ")]
+    if len(tokens) > 1:
+        raise AmbiguousLogin(fields=challenge("invalid_request"))
+    if not tokens:
+        raise Unauthenticated(fields=challenge(), detail="no login token")
+    return tokens[0]
+
+
+def user_of(request: Request, config: Config) -> str | None:
+    """Return who asks, None if nobody has to log in.  Raises RequestError."""
+    if config.login is None:
+        return None
+    try:
+        return config.login.user(login_token(request))
+    except LoginError as error:
+        raise login_refusal(error) from None
+
+
+def grant_of(request: Request, config: Config) -> tuple[Grant, bool]:
+    """Return the grant of the path, and whether it is asked for as a credentials URI.
+
+    Raises RequestError.
+    """
+    path, is_uri = request.path, False
+    if config.serves_any_path:
+        is_uri = path == CREDENTIALS_PATH
+    elif f"{path}/".startswith(f"{CREDENTIALS_PATH}/"):
+        path, is_uri = path.removeprefix(CREDENTIALS_PATH) or "/", True
+    grant = config.grant(path)
+    if not grant or (is_uri and not grant.has_credentials_uri):
+        raise NotFound
+    return grant, is_uri
+
+
+def is_reserved_in_disguise(path: str) -> bool:
+    """Return whether *path* is a reserved one but for its percent-encoding.
+
+    A proxy in front may have rules for the path as it is written, so a path has one
+    spelling here: /%63redentials is not /credentials, and nothing else either.
+    """
+    return "%" in path and unquote(path) in RESERVED_PATHS
+
+
+# --- The server -----------------------------------------------------------------
+
+
+class TokenServer(StrictServer):
+    """Serves tokens as *config* has them now."""
+
+    def __init__(
+        self,
+        address: tuple[str | None, int],
+        config: LiveConfig,
+        tokens: TokenCache,
+        tls: Callable[[], ssl.SSLContext] | None = None,
+        idle_seconds: float | None = None,
+    ) -> None:
+        """Listen on *address*, a host, None for all, and a port.  Raises OSError."""
+        self.config = config
+        self.config.on_new = self._forget_denied
+        self.tokens = tokens
+        self.hints = HintLog()
+        self._ready_for: Config | None = None  # produced the latest token
+        self._trying = threading.Lock()  # held by the one thread that tries
+        self._next_trial = -float("inf")  # monotonic, after one that failed
+        super().__init__(*address, tls, idle_seconds)
+
+    def snapshot(self) -> Config:
+        """Return the configuration in force."""
+        return self.config.current()
+
+    def answer(self, request: Request, snapshot: Config) -> Reply:
+        """Return the reply to *request*.  Raises RequestError."""
+        if request.path == HEALTH_PATH:
+            return Reply(HTTPStatus.OK, HEALTHY, JSON_TYPE, is_logged=False)
+        if request.path == READY_PATH:
+            if not self.is_ready():
+                raise NotReady
+            return Reply(HTTPStatus.OK, HEALTHY, JSON_TYPE, is_logged=False)
+        if request.path == ICON_PATH or is_reserved_in_disguise(request.path):
+            raise NotFound
+        return self.answer_with_token(request, snapshot)
+
+    def answer_with_token(self, request: Request, config: Config) -> Reply:
+        """Return a token, or why there is none, in the form that the path asks for."""
+        # Who asks for what, and how
+        grant, is_uri = grant_of(request, config)
+        user = user_of(request, config)
+        script = "" if is_uri else callback(request, config)
+        content_type = JAVASCRIPT_TYPE if script else JSON_TYPE
+        if request.method == "HEAD":  # no AssumeRole, so the length is not known
+            return Reply(HTTPStatus.OK, content_type=content_type)
+
+        # The token, kept or new
+        call = grant.call_for(user)
+        status, detail = HTTPStatus.OK, ""
+        try:
+            token = self.token(config, grant, call)
+            body = token.uri_document if is_uri else token.document
+            outcome, counted = token.access_key_id, "Token"
+        except Exception as error:
+            if not isinstance(error, StsError):
+                logger.exception("failed to answer a request")
+                error = failed(Cause.DEFECT)
+            failure = error.failure
+            if is_uri:
+                status = HTTPStatus.BAD_GATEWAY
+            # Otherwise the status is 200: the Android SDK reads no other body.
+            body = uri_error(failure) if is_uri else token_error(failure)
+            outcome = counted = failure.code
+            detail = failure.detail
+
+        # Its document
+        if script:
+            body = in_callback(script, body)
+        return Reply(
+            status,
+            body,
+            content_type,
+            outcome=outcome,
+            session=call.role_session_name,
+            detail=detail,
+            counted=counted,
+        )
+
+    def token(self, config: Config, grant: Grant, call: UserCall) -> Token:
+        """Return a token of *grant* for *call*.  Raises StsError."""
+        try:
+            token = self.tokens.get(call, grant.token_reuse_seconds)
+        except StsError as error:
+            if hint := self.hints.hint(error.failure, call.complete()):
+                logger.warning("%s", hint)
+            raise
+        self._ready_for = config
+        return token
+
+    def _forget_denied(self, before: Config, now: Config) -> None:
+        """Keep no token of those who are shut out from *now* on.
+
+        If only logins before some time are, a later one shall have a new token.
+        """
+        self.tokens.forget(
+            {user for user in now.denied if now.denied[user] != before.denied.get(user)}
+        )
+
+    def is_ready(self) -> bool:
+        """Return whether the current configuration has produced a token.
+
+        If none was requested yet, request one and wait READY_SECONDS for it.
+        """
+        if self.is_stopping:
+            return False
+        config = self.config.current()
+        is_time = time.monotonic() >= self._next_trial
+        is_ready = self._ready_for is config
+        if not is_ready and is_time and self._trying.acquire(blocking=False):
+            trial = threading.Thread(target=self._try, args=[config], daemon=True)
+            try:
+                trial.start()
+            except RuntimeError:  # the system has no thread for us
+                self._trying.release()
+            else:
+                trial.join(READY_SECONDS)
+        return self._ready_for is config
+
+    def _try(self, config: Config) -> None:
+        """Fetch a token for nobody."""
+        grant = next(iter(config.grants.values()))
+        user = READY_USER if config.login else None
+        try:
+            self.token(config, grant, grant.call_for(user))
+        except Exception as error:
+            # Whoever asks costs STS no more calls than this, even without token reuse.
+            self._next_trial = time.monotonic() + FAILURE_SECONDS
+            if not isinstance(error, StsError):
+                logger.exception("failed to try for %s", READY_PATH)
+        finally:
+            self._trying.release()

@@ -1,0 +1,107 @@
+"""One GET of the STS endpoint: whether it answers, how fast, and what time it has."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+from datetime import timezone
+from email.utils import parsedate_to_datetime
+from typing import NamedTuple
+
+import requests
+from darabonba.core import DaraCore
+
+from tokenserver.background import within
+from tokenserver.config.grants import AssumeRoleCall
+from tokenserver.errors import Cause, StsError
+from tokenserver.sts.causes import cause_of, chain
+
+PROBE_SECONDS = 5.0  # for name, connection, TLS and answer together
+
+
+class Answer(NamedTuple):
+    """What the GET found out."""
+
+    seconds: float  # for connection and answer
+    status: int
+    clock_offset_seconds: float | None  # of our clock; negative when it is behind
+
+
+class Unanswered(Exception):
+    """The GET had no answer, for the reason that is its text."""
+
+
+def probe(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
+    """Return what a GET of the endpoint found out, PROBE_SECONDS later at most.
+
+    It goes the way of the SDK: through the same adapter of requests, and the proxy that
+    the SDK reads from the environment.  *clock* is the wall clock.  Raises Unanswered.
+    """
+    try:
+        return within(PROBE_SECONDS, lambda: exchange(call, clock))
+    except TimeoutError:
+        reason = f"no answer within {PROBE_SECONDS:g} s"
+    except StsError as error:  # of the adapter
+        reason = error.failure.detail
+    except (OSError, ValueError) as error:  # requests raises both
+        reason = reason_of(error)
+    raise Unanswered(f"{reason}{through(call.protocol)}")
+
+
+def exchange(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
+    """Return what a GET of the endpoint finds out."""
+    with requests.Session() as session:
+        session.trust_env = False  # no NO_PROXY and no .netrc, as in the SDK
+        session.mount(f"{call.protocol}://", DaraCore.get_adapter(call.protocol))
+        sent_at, begun = clock(), time.monotonic()
+        response = session.get(
+            f"{call.protocol}://{call.endpoint}/",
+            headers={"Accept": "application/json", "Connection": "close"},
+            proxies=proxies(call.protocol),
+            timeout=PROBE_SECONDS,
+            allow_redirects=False,
+        )
+        seconds = time.monotonic() - begun
+        date = response.headers.get("Date", "")
+        offset = clock_offset(date, sent_at + seconds / 2)
+        return Answer(seconds, response.status_code, offset)
+
+
+def proxies(protocol: str) -> dict[str, str]:
+    """Return the proxy that the SDK uses: it reads these variables and no NO_PROXY."""
+    name = f"{protocol}_proxy"
+    value = os.environ.get(name.upper()) or os.environ.get(name)
+    return {protocol: value} if value else {}
+
+
+def through(protocol: str) -> str:
+    """Return which proxy was asked, without the user and password in its URL."""
+    (proxy,) = proxies(protocol).values() or ("",)
+    address = proxy.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
+    return f" (through the proxy at {address})" if address else ""
+
+
+def clock_offset(date: str, now: float) -> float | None:
+    """Return how many seconds *now* is after the *date* of an HTTP reply, or None.
+
+    The date has whole seconds, the rest of which is cut off.
+    """
+    try:
+        moment = parsedate_to_datetime(date)
+    except ValueError:
+        return None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=timezone.utc)
+    return now - (moment.timestamp() + 0.5)
+
+
+def reason_of(error: Exception) -> str:
+    """Return why there was no answer, in the words of the log."""
+    cause = cause_of(error)
+    reason = cause.value if cause else Cause.CONNECTION_FAILED.value
+    if cause is Cause.TLS:
+        problems = (getattr(link, "verify_message", "") for link in chain(error))
+        problem = next(filter(None, problems), "")  # of the certificate
+        return f"{reason}: {problem}" if problem else reason
+    return reason

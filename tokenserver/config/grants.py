@@ -1,0 +1,97 @@
+"""What the paths hand out, and the AssumeRole calls for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from tokenserver.config.policy import SessionPolicy
+from tokenserver.login.users import role_session_name
+
+CREDENTIALS_PATH = "/credentials"
+HEALTH_PATH, READY_PATH, ICON_PATH = "/healthz", "/readyz", "/favicon.ico"
+RESERVED_PATHS = (CREDENTIALS_PATH, HEALTH_PATH, READY_PATH, ICON_PATH)
+
+
+@dataclass(frozen=True)
+class AssumeRoleCall:
+    """Every input of an AssumeRole call: equal calls ask for the same token.
+
+    An empty key pair stands for the default credential chain.
+    """
+
+    protocol: str  # of the STS endpoint: "http" or "https"
+    endpoint: str  # host or host:port
+    access_key_id: str = field(repr=False)  # which an operator may swap with the secret
+    access_key_secret: str = field(repr=False)
+    role_arn: str
+    role_session_name: str
+    duration_seconds: int
+    policy: str | None  # session policy, compact JSON
+
+
+@dataclass(frozen=True)
+class CallTemplate:
+    """The AssumeRole call of a grant, complete but for the user."""
+
+    protocol: str
+    endpoint: str
+    access_key_id: str = field(repr=False)
+    access_key_secret: str = field(repr=False)
+    role_arn: str
+    role_session_name: str  # where nobody logs in
+    duration_seconds: int
+    policy: SessionPolicy | None
+
+
+@dataclass(frozen=True)
+class UserCall:
+    """The AssumeRole call of a grant for a verified *user*, or for anybody.
+
+    Tokens are kept by it: equal ones make equal calls.  It is small, because it has the
+    policy in the template that all users share.
+    """
+
+    template: CallTemplate
+    user: str | None
+
+    @property
+    def role_session_name(self) -> str:
+        """What ActionTrail calls the user."""
+        if self.user is None:
+            return self.template.role_session_name
+        return role_session_name(self.user)
+
+    @property
+    def duration_seconds(self) -> int:
+        """How long its token is valid."""
+        return self.template.duration_seconds
+
+    def complete(self) -> AssumeRoleCall:
+        """Return the call with the user filled in."""
+        policy = self.template.policy
+        values = vars(self.template) | {
+            "role_session_name": self.role_session_name,
+            "policy": policy and policy.for_user(self.user),
+        }
+        return AssumeRoleCall(**values)
+
+
+@dataclass(frozen=True)
+class Grant:
+    """What one path hands out.  Times are in seconds."""
+
+    path: str
+    template: CallTemplate
+    token_reuse_seconds: int
+    policy_file: str
+    has_credentials_uri: bool  # below /credentials
+
+    def own_statements(self, user: str) -> list[dict[str, Any]]:
+        """Return denials of what the grant allows to *user* alone."""
+        policy = self.template.policy
+        return policy.own_statements(user) if policy else []
+
+    def call_for(self, user: str | None) -> UserCall:
+        """Return the call for a verified *user*, or for anybody."""
+        return UserCall(self.template, user)

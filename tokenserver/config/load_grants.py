@@ -1,0 +1,245 @@
+"""What the paths hand out: Grants, or the settings at the top for any path."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Iterator
+from dataclasses import replace
+
+from tokenserver.config import settings as table
+from tokenserver.config.grants import RESERVED_PATHS, CallTemplate, Grant
+from tokenserver.config.isolation import (
+    Place,
+    SharedPlace,
+    Verdict,
+    compare,
+    pairs_of,
+    places_of,
+)
+from tokenserver.config.policy import (
+    PLACEHOLDER,
+    SETTING_OF,
+    USER_MARK,
+    PolicyTemplate,
+    SessionPolicy,
+    left_over,
+    unmarked,
+)
+from tokenserver.config.settings import Section
+from tokenserver.config.source import Source
+from tokenserver.errors import ConfigError
+from tokenserver.logs import printable
+
+GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a URL
+MAX_GRANTS = 100
+PLACEHOLDER_OF = {
+    table.BUCKET.name: "BUCKET_NAME",
+    table.OBJECT_PREFIX.name: "OBJECT_PREFIX",
+}
+
+
+def load_grants(source: Source, template: CallTemplate) -> list[Grant]:
+    """Return what the paths hand out; without Grants, what any path does.
+
+    *template* is what their calls have in common.
+    """
+    if not source.has_grants:
+        grant = load_grant("/", source, source.settings, template)
+        grants = [replace(grant, has_credentials_uri=True)]
+        if table.CREDENTIALS_URI in source.settings:
+            source.warn(
+                "CredentialsUri is not used: without Grants there always is "
+                "/credentials"
+            )
+        warn_of_idle(source, [source.settings])
+    else:
+        sections = grant_sections(source)
+        grants = [
+            load_grant(path, source, section, template)
+            for path, section in sections.items()
+        ]
+        if len(grants) > MAX_GRANTS:
+            source.settings.note("Grants", f"has more than {MAX_GRANTS} paths")
+            return grants[:1]
+        warn_of_idle(source, [source.settings, *sections.values()])
+    if source.has_login:
+        check_isolation(source, grants)
+    return grants
+
+
+def grant_sections(source: Source) -> dict[str, Section]:
+    """Return the settings of each path in Grants."""
+    name = table.GRANTS.name
+    where = f"{source.path}: {name}"
+    values = source.settings[table.GRANTS]
+    if not values:
+        source.settings.note(name, "is empty; leave it out to serve any path")
+    sections = {}
+    for path, own in values.items():
+        if not GRANT_PATH.fullmatch(path) or path.startswith(RESERVED_PATHS):
+            source.problems.append(
+                f"{where}: {printable(path)} is not a path for a grant; it must be one "
+                "such as /avatars or /albums/read, and not begin with "
+                f"{', '.join(RESERVED_PATHS)}"
+            )
+        elif not isinstance(own, dict):
+            source.problems.append(f"{where}: {path} must be an object, {{...}}")
+        else:
+            section = sections[path] = Section(
+                f"{where}: {path}",
+                own,
+                table.GRANT_SETTINGS,
+                source.problems,
+                common=source.settings,
+            )
+            section.refuse_unknown()
+            source.show(section, f"{name}: {path}")
+    return sections
+
+
+def load_grant(
+    path: str, source: Source, settings: Section, template: CallTemplate
+) -> Grant:
+    """Return what *path* hands out."""
+    for setting in (
+        table.POLICY_FILE,
+        table.TOKEN_EXPIRE_TIME,
+        table.TOKEN_REUSE_TIME,
+        table.CREDENTIALS_URI,
+    ):
+        settings.use(setting)
+    duration_seconds = settings[table.TOKEN_EXPIRE_TIME]
+    policy, policy_file = load_policy(source, settings)
+    return Grant(
+        path,
+        replace(template, duration_seconds=duration_seconds, policy=policy),
+        reuse_seconds(settings, duration_seconds),
+        policy_file,
+        settings[table.CREDENTIALS_URI],
+    )
+
+
+def reuse_seconds(settings: Section, duration_seconds: int) -> int:
+    """Return TokenReuseTime, which TokenExpireTime bounds."""
+    setting = table.TOKEN_REUSE_TIME
+    if setting not in settings:
+        return duration_seconds // 3
+    most = duration_seconds - table.SDK_REFRESH_MARGIN_SECONDS
+    bounded = replace(setting, read=table.number(0, most, "of seconds "))
+    return settings[bounded]
+
+
+# --- Session policy -------------------------------------------------------------
+
+
+def load_policy(source: Source, settings: Section) -> tuple[SessionPolicy | None, str]:
+    """Return the rendered session policy and its file's name, or None and ""."""
+    values = {  # of the placeholders
+        "USER_ID": USER_MARK if source.has_login else "",
+        # Something right in place of what is wrong, so that the policy is not blamed
+        "BUCKET_NAME": settings.get(table.BUCKET, "my-bucket"),
+        "OBJECT_PREFIX": object_prefix(source, settings),
+    }
+    policy_file = settings[table.POLICY_FILE]
+    if table.POLICY_FILE not in settings:
+        form = "a session policy template, such as policy/bucket_write_policy.txt"
+        settings.note(table.POLICY_FILE.name, f"is missing; it must name {form}")
+        return None, ""
+    if not policy_file:
+        source.warn(
+            "PolicyFile is empty; a token may do everything that the role may do",
+            settings.where,
+        )
+        return None, ""
+    path = source.beside(policy_file)
+    try:
+        template = PolicyTemplate(str(path), source.read(path))
+        for setting in (table.BUCKET, table.OBJECT_PREFIX):
+            if PLACEHOLDER_OF[setting.name] in template.placeholders:
+                settings.use(setting)
+        policy = template.render(values)
+        source.warnings += template.warnings()
+        return policy, policy_file
+    except ConfigError as error:
+        source.problems += error.problems
+        return None, policy_file
+
+
+def object_prefix(source: Source, settings: Section) -> str:
+    """Return ObjectPrefix, with USER_MARK for $USER_ID."""
+    prefix = settings.get(table.OBJECT_PREFIX, "photos/")
+    problems = []
+    for name in PLACEHOLDER.findall(prefix):
+        if name != "USER_ID":
+            problems.append(f"has ${name}; only $USER_ID may be in it")
+        elif not source.has_login:
+            problems.append(f"has $USER_ID, but {SETTING_OF['USER_ID']}")
+    filled_in = PLACEHOLDER.sub(USER_MARK, prefix)
+    problems += filter(None, [left_over(filled_in, "$USER_ID")])
+    for problem in problems:
+        settings.note(table.OBJECT_PREFIX.name, problem)
+    return "photos/" if problems else filled_in
+
+
+# --- Across grants --------------------------------------------------------------
+
+
+def warn_of_idle(source: Source, sections: Iterable[Section]) -> None:
+    """Warn about settings of grants that are set and have no effect."""
+    for section in sections:
+        for name, value in section.idle(table.GRANT_SETTINGS):
+            text = f"{name} has no effect: each grant has its own"
+            if name in PLACEHOLDER_OF:
+                text = (
+                    f"{name} is {value!r:.100}, but has no effect: no session policy "
+                    f"takes ${PLACEHOLDER_OF[name]} from it, so it limits no token"
+                )
+            source.warn(text, section.where)
+
+
+def check_isolation(source: Source, grants: Collection[Grant]) -> None:
+    """Note it if a user may get what is another's; warn about what all share."""
+    policies = {grant.template.policy: grant.path for grant in grants}
+    places = {policy: list(places_of(policy)) for policy in policies}
+    path_of = {place: policies[p] for p in places for place in places[p]}
+    alike = set()
+    for one, other in pairs_of(path_of):
+        verdict = compare(one, other)
+        if verdict is Verdict.UNEQUAL:
+            both = [f"{place.text} (path {path_of[place]})" for place in (one, other)]
+            names = unmarked(" and ".join(both))
+            source.settings.note(
+                "$USER_ID",
+                f"may be the name of another folder: {names} are one place for some "
+                "user; put $USER_ID into a folder that has only users, as in "
+                "users/$USER_ID/",
+            )
+            return
+        if verdict is Verdict.ALIKE:
+            alike |= {one, other}
+    for grant in grants:
+        where = f"{source.path}"
+        if source.has_grants:
+            where += f": {table.GRANTS.name}: {grant.path}"
+        for warning in sharing_warnings(grant, places[grant.template.policy], alike):
+            source.warn(warning, where)
+
+
+def sharing_warnings(
+    grant: Grant, places: Collection[Place], alike: Collection[Place]
+) -> Iterator[str]:
+    """Yield which *places* of a grant all users share, and their folders with them."""
+    shared = [place for place in places if isinstance(place, SharedPlace)]
+    if len(shared) == len(places):
+        yield (
+            "Authentication without $USER_ID in ObjectPrefix or "
+            f"{grant.policy_file or 'a policy'}; each user may do what the others may"
+        )
+        return
+    for place in shared:
+        if place in alike or place.has_a_whole_bucket:
+            yield (
+                f"Authentication, but {grant.policy_file} allows each user "
+                f"{place.text}; there each may do what the others may, unless a Deny "
+                "forbids it"
+            )

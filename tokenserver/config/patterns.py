@@ -1,0 +1,120 @@
+"""Patterns of RAM, in which * is any run of characters and ? is any one.
+
+Source: "Policy elements" (RAM documentation).
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable
+
+WILDCARD = re.compile(r"[*?]")
+ANY_RUN, ANY_ONE = "any run", "any one"  # tokens; each other token is a character
+
+
+def wildcards(pattern: str) -> list[str]:
+    """Return the tokens of *pattern*: * is any run of characters, ? is any one."""
+    return [{"*": ANY_RUN, "?": ANY_ONE}.get(letter, letter) for letter in pattern]
+
+
+class Pattern:
+    """A pattern of RAM, read character by character, to see where a text may lead.
+
+    After each character there is a set of positions in the pattern that the text may
+    have come to, the bits of a number.  A step is a few operations on such numbers, so
+    the work is linear in the text; there is nothing to go back to.  Sets are also found
+    for texts that are not known, such as the name of some user.
+    """
+
+    def __init__(self, tokens: Iterable[str]) -> None:
+        self._at: dict[str, int] = {}  # where each character stands
+        self._runs = self._ones = 0  # where * and ? stand
+        bit, last = 1, ""
+        for token in tokens:
+            if token == last == ANY_RUN:
+                continue  # as much as one
+            if token == ANY_RUN:
+                self._runs |= bit
+            elif token == ANY_ONE:
+                self._ones |= bit
+            else:
+                self._at[token] = self._at.get(token, 0) | bit
+            bit, last = bit << 1, token
+        self.end = bit
+        self.tail = bit >> 1 if last == ANY_RUN else 0  # where any more text is taken
+        self.start = self._beyond_runs(1)
+
+    def _beyond_runs(self, places: int) -> int:
+        """Return *places* and those behind a *, which may also be an empty run."""
+        return places | (places & self._runs) << 1
+
+    def _step(self, places: int, taking: int) -> int:
+        """Return where a character leads that the positions *taking* take."""
+        return self._beyond_runs((places & taking) << 1 | places & self._runs)
+
+    def read(self, places: int, text: str) -> int:
+        """Return where *text* leads from *places*."""
+        for letter in text:
+            if not places:
+                break
+            places = self._step(places, self._at.get(letter, 0) | self._ones)
+        return places
+
+    def read_one_of(self, places: int, letters: Iterable[str]) -> int:
+        """Return where some one of *letters* leads."""
+        return self._step(places, self._taking(letters))
+
+    def _taking(self, letters: Iterable[str]) -> int:
+        """Return the positions that take some one of *letters*."""
+        taking = self._ones
+        for letter in letters:
+            taking |= self._at.get(letter, 0)
+        return taking
+
+    def read_unspelt(self, places: int, length: int) -> int:
+        """Return where *length* characters lead that are not in the pattern."""
+        for _ in range(length):
+            places = self._step(places, self._ones)
+        return places
+
+    def read_some(self, places: int, letters: Iterable[str]) -> int:
+        """Return where any text leads of one or more of *letters*."""
+        taking = self._taking(letters)
+        found = 0
+        while True:
+            places = self._step(places, taking)
+            if places | found == found:
+                return found
+            found |= places
+
+    def all_but(self, letters: str) -> set[str]:
+        """Return all but *letters* of the characters that are in the pattern."""
+        return self._at.keys() - set(letters)
+
+    def read_each(self, places: int, behind: str) -> int:
+        """Return where any text of one character or more leads, with *behind* after it.
+
+        It is where both a short and a long text of unknown characters lead; with known
+        ones it may be further.
+        """
+        found = -1
+        for _ in range(self.end.bit_length() + 1):  # longer ones are all in some *
+            before, places = places, self.read_unspelt(places, 1)
+            found &= self.read(places, behind)
+            if places == before:
+                break
+        return found
+
+    def is_like(self, text: str) -> bool:
+        """Return whether the pattern stands for *text*."""
+        return bool(self.read(self.start, text) & self.end)
+
+
+def is_like(text: str, pattern: str) -> bool:
+    """Return whether *pattern*, in which * and ? are wildcards, stands for *text*."""
+    return Pattern(wildcards(pattern)).is_like(text)
+
+
+def has_wildcard(pattern: str) -> bool:
+    """Return whether * or ? is in *pattern*."""
+    return WILDCARD.search(pattern) is not None

@@ -1,0 +1,310 @@
+"""The settings of config.json: one table for each object in it, and what reads them.
+
+A Setting has a name, what reads its value and says its bound, and a default.  A Section
+has the values of one object of the file; it notes each problem with file, key, value
+and bound, so that all of them are shown at once.
+
+The names are those of the reference packages where these have one.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Generic, TypeVar
+
+from tokenserver.config.resources import BUCKET_FORM, BUCKET_NAME
+from tokenserver.logs import printable
+
+T = TypeVar("T")
+
+# --- Readers --------------------------------------------------------------------
+# Each returns a value of config.json as it is used, or raises ValueError with a text
+# that goes behind the key: what is wrong, and what is allowed.
+
+Reader = Callable[[Any], T]
+
+
+def text(value: Any) -> str:
+    """Return a string."""
+    if isinstance(value, str):
+        return value
+    raise ValueError(f"must be a string, not {type(value).__name__}")
+
+
+def texts(value: Any) -> tuple[str, ...]:
+    """Return strings, which may be one or a list."""
+    items = [value] if isinstance(value, str) else value
+    if isinstance(items, list) and all(isinstance(item, str) for item in items):
+        return tuple(items)
+    raise ValueError("must be a string or a list of strings")
+
+
+def flag(value: Any) -> bool:
+    """Return a truth value."""
+    if isinstance(value, bool):
+        return value
+    raise ValueError(f"is {json.dumps(value)[:80]}; it must be true or false")
+
+
+def section(value: Any) -> dict[str, Any]:
+    """Return an object, which has settings of its own."""
+    if isinstance(value, dict):
+        return value
+    raise ValueError("must be an object, {...}")
+
+
+def key_text(value: Any) -> str:
+    """Return a part of a key pair, which no message repeats."""
+    found = text(value)
+    if found and not re.fullmatch(r"[!-~]+", found):
+        raise ValueError("contains a space or another character that no key has in it")
+    return found
+
+
+def matching(pattern: str, bound: str, may_be_empty: bool = True) -> Reader[str]:
+    """Return a reader of strings that match *pattern*, or are empty."""
+
+    def read(value: Any) -> str:
+        found = text(value)
+        is_empty = may_be_empty and not found
+        if not is_empty and not re.fullmatch(pattern, found):
+            raise ValueError(f"is {found!r:.100}; it must be {bound}")
+        return found
+
+    return read
+
+
+def number(low: int, high: int, unit: str = "") -> Reader[int]:
+    """Return a reader of whole numbers; the reference packages write them quoted."""
+
+    def read(value: Any) -> int:
+        found = value
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+            found = int(value)
+        if type(found) is int and low <= found <= high:
+            return found
+        bound = f"a whole number {unit}from {low} to {high}"
+        raise ValueError(f"is {json.dumps(found)[:80]}; it must be {bound}")
+
+    return read
+
+
+# --- The tables -----------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Setting(Generic[T]):
+    """A setting, and what a file without it stands for."""
+
+    name: str
+    read: Reader[T]
+    default: T
+    is_secret: bool = False
+
+
+# AssumeRole, as its API page gives them.  The role's own maximum is checked by STS.
+MIN_DURATION_SECONDS = 900
+MAX_DURATION_SECONDS = 43200
+ROLE_ARN_FORM = "acs:ram::<account>:role/<name>, as the RAM console shows it"
+
+# Both mobile SDKs fetch a new token when less than this is left of the old one, so a
+# token with less than this left is of no use to them (OSSAuthCredentialsProvider).
+SDK_REFRESH_MARGIN_SECONDS = 300
+MAX_REUSE_SECONDS = MAX_DURATION_SECONDS - SDK_REFRESH_MARGIN_SECONDS
+
+STS_QUOTA = 100  # calls a second of a whole cloud account (STS FAQ)
+STS_CALLS_PER_SECOND = STS_QUOTA * 4 // 5  # of this process, unless configured
+
+# The clocks of two machines may differ by the leeway.
+LEEWAY_SECONDS = 60
+MAX_LEEWAY_SECONDS = 300
+
+# What RAM and STS give out; an AccessKeySecret has 30 other letters and digits.
+ACCESS_KEY_ID_FORM = re.compile(r"(LTAI|STS\.)[A-Za-z0-9]{1,124}")
+
+ACCESS_KEY_ID = Setting("AccessKeyID", key_text, "", is_secret=True)
+ACCESS_KEY_ID_OF_SDKS = Setting("AccessKeyId", key_text, "", is_secret=True)
+ACCESS_KEY_SECRET = Setting("AccessKeySecret", key_text, "", is_secret=True)
+ROLE_ARN = Setting(
+    "RoleArn",
+    matching(r"acs:ram::[0-9]+:role/[A-Za-z0-9._-]{1,64}", ROLE_ARN_FORM),
+    "",
+)
+STS_RATE = Setting("StsCallsPerSecond", number(1, 10_000), STS_CALLS_PER_SECOND)
+STS_ENDPOINT = Setting("StsEndpoint", text, "sts.aliyuncs.com")
+ROLE_SESSION_NAME = Setting(
+    "RoleSessionName",
+    matching(
+        r"[A-Za-z0-9.@_-]{2,64}",
+        "2 to 64 letters, digits and . @ - _",
+        may_be_empty=False,
+    ),
+    "client_name",  # as in the PHP sample
+)
+ALLOWED_ORIGINS = Setting[tuple[str, ...]]("AllowedOrigins", texts, ("*",))
+TRUSTED_PROXIES = Setting[tuple[str, ...]]("TrustedProxies", texts, ())
+AUTHENTICATION = Setting[dict[str, Any]]("Authentication", section, {})
+DENIED_USERS_FILE = Setting("DeniedUsersFile", text, "")
+GRANTS = Setting[dict[str, Any]]("Grants", section, {})
+
+POLICY_FILE = Setting("PolicyFile", text, "")
+BUCKET = Setting(
+    "BucketName",
+    matching(BUCKET_NAME.pattern, f"{BUCKET_FORM}, as the OSS console shows it"),
+    "",
+)
+OBJECT_PREFIX = Setting(
+    "ObjectPrefix",
+    matching(
+        r"(?![/\\])[^*?\x00-\x1f\x7f-\x9f]*",
+        "the beginning of an object name: no / or \\ first, no control characters, "
+        "no * or ?, which a policy takes for wildcards",
+    ),
+    "",
+)
+TOKEN_EXPIRE_TIME = Setting(
+    "TokenExpireTime",
+    number(MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, "of seconds "),
+    MIN_DURATION_SECONDS,
+)
+# Its bound and its default depend on TokenExpireTime.
+TOKEN_REUSE_TIME = Setting(
+    "TokenReuseTime", number(0, MAX_REUSE_SECONDS, "of seconds "), -1
+)
+CREDENTIALS_URI = Setting("CredentialsUri", flag, False)
+
+GRANT_SETTINGS: tuple[Setting[Any], ...] = (
+    POLICY_FILE,
+    BUCKET,
+    OBJECT_PREFIX,
+    TOKEN_EXPIRE_TIME,
+    TOKEN_REUSE_TIME,
+    CREDENTIALS_URI,
+)
+SETTINGS: tuple[Setting[Any], ...] = (
+    ACCESS_KEY_ID,
+    ACCESS_KEY_ID_OF_SDKS,
+    ACCESS_KEY_SECRET,
+    ROLE_ARN,
+    ROLE_SESSION_NAME,
+    STS_ENDPOINT,
+    STS_RATE,
+    *GRANT_SETTINGS,
+    ALLOWED_ORIGINS,
+    TRUSTED_PROXIES,
+    AUTHENTICATION,
+    DENIED_USERS_FILE,
+    GRANTS,
+)
+
+ISSUER = Setting("Issuer", text, "")
+AUDIENCE = Setting[tuple[str, ...]]("Audience", texts, ())
+SECRET_FILE = Setting("SecretFile", text, "")
+PUBLIC_KEY_FILE = Setting("PublicKeyFile", text, "")
+JWKS_URL = Setting("JwksUrl", text, "")
+ALGORITHMS = Setting[tuple[str, ...]]("Algorithms", texts, ())
+LEEWAY = Setting("Leeway", number(0, MAX_LEEWAY_SECONDS, "of seconds "), LEEWAY_SECONDS)
+USER_CLAIM = Setting("UserClaim", text, "sub")
+
+KEY_PLACES = (SECRET_FILE, PUBLIC_KEY_FILE, JWKS_URL)
+LOGIN_SETTINGS: tuple[Setting[Any], ...] = (
+    ISSUER,
+    AUDIENCE,
+    *KEY_PLACES,
+    ALGORITHMS,
+    LEEWAY,
+    USER_CLAIM,
+)
+
+
+# --- What a file has of a table -------------------------------------------------
+
+
+class Section:
+    """The values that an object of the file *where* has for the settings *known*.
+
+    What it lacks, *common* may have.  Problems go into *problems*, which all sections
+    of a file share.
+    """
+
+    def __init__(
+        self,
+        where: str,
+        values: Mapping[str, Any],
+        known: Sequence[Setting[Any]],
+        problems: list[str],
+        common: Section | None = None,
+    ) -> None:
+        self.where = where
+        self.problems = problems
+        self.values = values
+        self._known = known
+        self._common = common
+        self._used: set[str] = set()  # of those that may have no effect
+
+    def __getitem__(self, setting: Setting[T]) -> T:
+        """Return the value of *setting*, its default if the one there is wrong."""
+        return self.get(setting, setting.default)
+
+    def get(self, setting: Setting[T], instead: T) -> T:
+        """Return the value of *setting*, or *instead* if the one there is wrong."""
+        values = self._owner(setting.name).values
+        if setting.name not in values:
+            return setting.default
+        try:
+            return setting.read(values[setting.name])
+        except ValueError as error:
+            self.note(setting.name, str(error))
+            return instead
+
+    def __contains__(self, setting: Setting[Any]) -> bool:
+        """Return whether the file has *setting* at all."""
+        return setting.name in self._owner(setting.name).values
+
+    def note(self, name: str, problem: str) -> None:
+        """Remember what is wrong with the setting *name*."""
+        self.problems.append(f"{self._owner(name).where}: {name} {problem}")
+
+    def _owner(self, name: str) -> Section:
+        """Return the section that *name* is read from."""
+        if self._common and name not in self.values and name in self._common.values:
+            return self._common
+        return self
+
+    def use(self, setting: Setting[Any]) -> None:
+        """Remember that the value of *setting* has an effect."""
+        self._owner(setting.name)._used.add(setting.name)
+
+    def idle(self, settings: Iterable[Setting[Any]]) -> Iterator[tuple[str, Any]]:
+        """Yield each of *settings* that is set to no effect: its name and value."""
+        for setting in settings:
+            is_set = self.values.get(setting.name, "") != ""
+            if is_set and setting.name not in self._used:
+                yield setting.name, self.values[setting.name]
+
+    def unknown(self) -> Iterator[tuple[str, str]]:
+        """Yield each key that is no setting here, and a text that goes behind it."""
+        names = [setting.name for setting in self._known]
+        nearest = {name.lower(): name for name in reversed(names)}
+        for key in sorted(set(self.values) - set(names)):
+            close = difflib.get_close_matches(key.lower(), nearest, n=1)
+            hint = f"; did you mean {nearest[close[0]]}?" if close else ""
+            yield key, f"is not a setting{hint}"
+
+    def refuse_unknown(self) -> None:
+        """Note each key that is no setting here."""
+        for key, problem in self.unknown():
+            self.note(printable(key), problem)
+
+    def shown(self) -> Iterator[tuple[str, str]]:
+        """Yield names and values of what is set here, without secrets."""
+        for setting in self._known:
+            value = self.values.get(setting.name)
+            if setting.is_secret:
+                yield setting.name, "set" if value else "not set"
+            elif setting.name in self.values and not isinstance(value, dict):
+                yield setting.name, json.dumps(value, ensure_ascii=False)

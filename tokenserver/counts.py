@@ -1,0 +1,51 @@
+"""Counts that many threads add to and tokenserver.metrics shows."""
+
+from __future__ import annotations
+
+import bisect
+import itertools
+import threading
+from collections import Counter
+from collections.abc import Sequence
+
+
+class Tally:
+    """Counts by name.  Past *most* names, what is new counts as "other"."""
+
+    def __init__(self, most: int = 100) -> None:
+        self._most = most
+        self._lock = threading.Lock()  # guards the counts
+        self._counts: Counter[str] = Counter()
+
+    def add(self, name: str) -> None:
+        """Count one for *name*."""
+        with self._lock:
+            if name not in self._counts and len(self._counts) >= self._most:
+                name = "other"
+            self._counts[name] += 1
+
+    def counts(self) -> dict[str, int]:
+        """Return the counts so far."""
+        with self._lock:
+            return dict(self._counts)
+
+
+class Histogram:
+    """How many values were at most each of some bounds, and their sum."""
+
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self.bounds = bounds
+        self._lock = threading.Lock()  # guards the two below
+        self._counts = [0] * (len(bounds) + 1)  # the last one is of what is beyond
+        self._total = 0.0
+
+    def add(self, value: float) -> None:
+        """Count *value*."""
+        with self._lock:
+            self._counts[bisect.bisect_left(self.bounds, value)] += 1
+            self._total += value
+
+    def snapshot(self) -> tuple[list[int], float]:
+        """Return how many values were up to each bound and in all, and the sum."""
+        with self._lock:
+            return list(itertools.accumulate(self._counts)), self._total

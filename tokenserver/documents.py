@@ -1,0 +1,133 @@
+"""What goes over the wire: each JSON document of the server, spelt here alone.
+
+A token is sent in one of two forms.  That of the reference servers is for the mobile
+SDKs and ali-oss; its names and their order are from "Set up direct data transfer for
+mobile apps" (OSS documentation).  The other is for ALIBABA_CLOUD_CREDENTIALS_URI, which
+the SDKs' CredentialsURIProvider reads.  An error has the form of the token it replaces.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+
+from tokenserver.errors import Cause, Failure, StsError
+
+Document = dict[str, "str | int"]
+
+JSON_TYPE = "application/json; charset=utf-8"
+JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
+
+
+def encode(document: Document) -> bytes:
+    """Return *document* as compact JSON."""
+    return json.dumps(document, separators=(",", ":")).encode("ascii")
+
+
+HEALTHY = encode({"Status": "OK"})
+
+
+def in_callback(name: str, document: bytes) -> bytes:
+    """Return *document* as the script that JSONP asks for."""
+    return b"%s( %s )" % (name.encode("ascii"), document)
+
+
+# --- Tokens ---------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Credentials:
+    """What AssumeRole returned; handed out as one set."""
+
+    access_key_id: str
+    access_key_secret: str = field(repr=False)
+    security_token: str = field(repr=False)
+    expiration: str  # YYYY-MM-DDThh:mm:ssZ, as STS wrote it
+    last_updated: str  # when STS was asked, in the same form
+
+
+class Token:
+    """Credentials in the document that they are sent in, encoded once.
+
+    They are kept in no other form: thousands of tokens are in memory, of a KiB each.
+    """
+
+    def __init__(self, credentials: Credentials) -> None:
+        self.access_key_id = credentials.access_key_id
+        self._last_updated = credentials.last_updated
+        self.document = encode(
+            {
+                "StatusCode": 200,
+                "AccessKeyId": credentials.access_key_id,
+                "AccessKeySecret": credentials.access_key_secret,
+                "SecurityToken": credentials.security_token,
+                "Expiration": credentials.expiration,
+            }
+        )
+
+    @property
+    def uri_document(self) -> bytes:
+        """What the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
+        fields = json.loads(self.document)
+        del fields["StatusCode"]
+        return encode({"Code": "Success", **fields, "LastUpdated": self._last_updated})
+
+
+# --- Errors ---------------------------------------------------------------------
+
+# What a client hears when STS itself said nothing usable.  The codes are those of
+# Alibaba Cloud's core SDKs, which the reference servers used; the texts reveal no URL,
+# ARN or policy.
+UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
+UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
+THROTTLED = ("Throttling.User", "Request was denied due to user flow control.")
+NO_CREDENTIALS = ("SDK.InvalidCredential", "The app server has no credentials.")
+INTERNAL = ("InternalError", "The app server failed.")
+
+TEXTS = {
+    Cause.NO_NAME: UNREACHABLE,
+    Cause.NO_CONNECTION: UNREACHABLE,
+    Cause.NO_ANSWER: UNREACHABLE,
+    Cause.BUSY: UNREACHABLE,
+    Cause.PROXY: UNREACHABLE,
+    Cause.TLS: UNREACHABLE,
+    Cause.CONNECTION_REFUSED: UNREACHABLE,
+    Cause.NO_ROUTE: UNREACHABLE,
+    Cause.CONNECTION_FAILED: UNREACHABLE,
+    Cause.NOT_STS: UNUSABLE,
+    Cause.NO_CREDENTIALS: UNUSABLE,
+    Cause.PAST_EXPIRATION: UNUSABLE,
+    Cause.OWN_RATE: THROTTLED,
+    Cause.NO_KEY_PAIR: NO_CREDENTIALS,
+    Cause.DEFECT: INTERNAL,
+}
+LASTING = (  # what a retry does not mend
+    Cause.NO_CREDENTIALS,
+    Cause.PAST_EXPIRATION,
+    Cause.NO_KEY_PAIR,
+    Cause.DEFECT,
+)
+
+
+def failed(cause: Cause, detail: str = "") -> StsError:
+    """Return the error for a *cause* in which STS has no words of its own.
+
+    *detail* is for the log; without it, the cause says enough.
+    """
+    is_temporary = cause not in LASTING
+    return StsError(Failure(cause, *TEXTS[cause], detail or cause.value, is_temporary))
+
+
+def refusal(status: int, code: str, message: str) -> bytes:
+    """Return the document for an error, as the reference servers have it."""
+    return encode({"StatusCode": status, "ErrorCode": code, "ErrorMessage": message})
+
+
+def token_error(failure: Failure) -> bytes:
+    """Return what stands for a token when AssumeRole failed."""
+    return refusal(500, failure.code, failure.message)
+
+
+def uri_error(failure: Failure) -> bytes:
+    """Return what stands for a credentials URI's token: any Code but Success."""
+    return encode({"Code": failure.code, "Message": failure.message})

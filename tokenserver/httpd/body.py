@@ -1,0 +1,125 @@
+"""Bodies, which mean nothing here and are dropped as they come."""
+
+from __future__ import annotations
+
+import re
+
+from tokenserver.httpd.request import (
+    FIELD_LINE,
+    MAX_BODY_BYTES,
+    NOT_IN_A_HEAD,
+    TOKEN,
+    BodyTooLarge,
+    MalformedRequest,
+    Request,
+)
+
+MAX_FRAMING_BYTES = 16 * 1024  # of a body in chunks: sizes, extensions, trailers
+
+# A chunk's size and its extensions (RFC 9112 section 7.1)
+QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
+CHUNK_LINE = re.compile(
+    rf"([0-9A-Fa-f]{{1,16}})(?:;{TOKEN}(?:=(?:{TOKEN}|{QUOTED}))?)*"
+)
+
+
+class Body:
+    """A body of *length* bytes.  Raises BodyTooLarge."""
+
+    def __init__(self, length: int) -> None:
+        if length > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        self._left = length
+
+    def drop(self, received: bytearray) -> bool:
+        """Take what belongs to the body out of *received*; return whether it ended.
+
+        Raises RequestError for one that cannot become valid any more.
+        """
+        part = min(self._left, len(received))
+        del received[:part]
+        self._left -= part
+        return not self._left
+
+
+class ChunkedBody(Body):
+    """A body in chunks (RFC 9112 section 7.1), each with its size in front.
+
+    The size is in hex and nothing but hex, because others may read a sign or a space in
+    it differently.  Extensions must have their form, and the lines of the trailer
+    section that of header lines; both are dropped too.
+    """
+
+    def __init__(self) -> None:
+        super().__init__(0)
+        self._drop_line = self._drop_size  # what the next line is
+        self._size = 0  # of all chunks so far
+        self._framing = 0  # bytes of all other lines so far
+        self._checked = 0  # bytes of the line at hand that were looked at
+
+    def drop(self, received: bytearray) -> bool:
+        """Take what belongs to the body out of *received*; return whether it ended.
+
+        Raises RequestError for one that cannot become valid any more.
+        """
+        while super().drop(received):
+            line = self._take_line(received)
+            if line is None:
+                return False
+            if not self._drop_line(line):
+                return True
+        return False
+
+    def _take_line(self, received: bytearray) -> str | None:
+        """Take a line out of *received*, or nothing if it is not there whole."""
+        seen = max(0, self._checked - 1)  # a CR that was last may have its LF now
+        end = received.find(b"\r\n", seen)
+        part = len(received) if end < 0 else end
+        if NOT_IN_A_HEAD.search(received, seen, part):
+            raise malformed()
+        if self._framing + part > MAX_FRAMING_BYTES:
+            raise MalformedRequest(
+                f"The chunked body has more than {MAX_FRAMING_BYTES} bytes beside data."
+            )
+        self._checked = part
+        if end < 0:
+            return None
+        line = received[:end].decode("latin-1")
+        del received[: end + 2]
+        self._framing += end + 2
+        self._checked = 0
+        return line
+
+    # Each returns whether another line follows.
+
+    def _drop_size(self, line: str) -> bool:
+        match = CHUNK_LINE.fullmatch(line)
+        if not match:
+            raise malformed()
+        self._left = int(match[1], 16)
+        self._size += self._left
+        if self._size > MAX_BODY_BYTES:
+            raise BodyTooLarge
+        self._drop_line = self._drop_end if self._left else self._drop_trailer
+        return True
+
+    def _drop_end(self, line: str) -> bool:
+        if line:
+            raise malformed()
+        self._drop_line = self._drop_size
+        return True
+
+    def _drop_trailer(self, line: str) -> bool:
+        if line and not FIELD_LINE.fullmatch(line):
+            raise malformed()
+        return bool(line)
+
+
+def malformed() -> MalformedRequest:
+    """Return the error for a body that is not in chunks as RFC 9112 has them."""
+    return MalformedRequest("The chunked body is malformed.")
+
+
+def body_of(request: Request) -> Body:
+    """Return the body of *request*, which has still to arrive.  Raises BodyTooLarge."""
+    return ChunkedBody() if request.is_chunked else Body(request.body_length)

@@ -1,0 +1,291 @@
+"""One connection: its requests read one after the other, and replied to.
+
+The thread of a connection waits for its client most of the time.  So that others are
+not kept out meanwhile, the server can see since when it waits, and wake it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import socket
+import ssl
+import time
+from collections.abc import Callable
+from http import HTTPStatus
+from http.server import BaseHTTPRequestHandler
+from typing import Any, Protocol
+
+from tokenserver.counts import Tally
+from tokenserver.httpd.body import body_of
+from tokenserver.httpd.origins import (
+    HttpSettings,
+    cors_fields,
+    forwarded_client,
+    preflight_fields,
+)
+from tokenserver.httpd.reply import Reply, refused
+from tokenserver.httpd.request import (
+    HeadParser,
+    MalformedRequest,
+    Request,
+    RequestError,
+    RequestTimeout,
+    TooManyConnections,
+)
+from tokenserver.httpd.streams import LARGE_BYTES, Stream, TlsFlood, TlsStream
+from tokenserver.logs import ReplyLine, loggable, printable
+
+logger = logging.getLogger(__name__)
+
+HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
+BODY_SECONDS = 10.0
+IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
+
+TLS_REASONS = {"HTTP_REQUEST": "plain HTTP, but this port speaks TLS"}
+
+
+class Snapshot(Protocol):
+    """What is configured at one moment; one request sees one of them."""
+
+    @property
+    def http(self) -> HttpSettings:
+        """What an operator decides about HTTP."""
+
+
+class Host(Protocol):
+    """What a connection wants of its server."""
+
+    tls: Callable[[], ssl.SSLContext] | None
+    idle_seconds: float | None
+    is_stopping: bool
+    replies: Tally
+
+    def snapshot(self) -> Snapshot:
+        """Return what is configured now."""
+
+    def answer(self, request: Request, snapshot: Any) -> Reply:
+        """Return the reply to a *request* other than OPTIONS.  Raises RequestError."""
+
+    def keeps_alive(self) -> bool:
+        """Return whether a connection may stay open for another request."""
+
+    def make_room_for_large(self) -> None:
+        """End a connection that holds much, if too many do."""
+
+    def register(self, handler: StrictHandler) -> None:
+        """Note that *handler* serves a connection."""
+
+    def unregister(self, handler: StrictHandler) -> None:
+        """Note that *handler* has served it."""
+
+
+class StrictHandler(BaseHTTPRequestHandler):
+    """Serves one connection: reads requests strictly, and replies.
+
+    Every error ends the connection.  Of a request nothing is kept for the next.
+    """
+
+    server: Host  # type: ignore[assignment]
+
+    def setup(self) -> None:
+        """Prepare the connection."""
+        self.connection: socket.socket = self.request
+        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.peer = printable(self.client_address[0].removeprefix("::ffff:"))
+        on_large = self.server.make_room_for_large
+        self.stream = Stream(self.connection, on_large)
+        if self.server.tls:
+            self.stream = TlsStream(self.connection, on_large, self.server.tls())
+        self.received = bytearray()  # and not yet read as a request
+        self.is_first = True
+        self.is_idle = False
+        self.is_sending = False
+        self.is_evicted = False  # the connection has to make room for another
+        self.waits_since: float | None = time.monotonic()  # for its client
+        self.has_refused = False
+        self.server.register(self)
+
+    @property
+    def is_large(self) -> bool:
+        """Whether more of an unfinished request is held than most requests have."""
+        return self.stream.unfinished > LARGE_BYTES
+
+    def evict(self) -> None:
+        """End the connection, whose client keeps it waiting.
+
+        A part of a request gets a 503; a reply that is not read is cut.
+        """
+        self.is_evicted = True
+        self.wake(socket.SHUT_RDWR if self.is_sending else socket.SHUT_RD)
+
+    def wake(self, how: int = socket.SHUT_RD) -> None:
+        """Wake the thread that waits for its client."""
+        with contextlib.suppress(OSError):
+            self.connection.shutdown(how)
+
+    def finish(self) -> None:
+        """End the connection, and let a client that still sends read the reply."""
+        self.is_idle = True
+        self.waits_since = time.monotonic()
+        with contextlib.suppress(OSError, ValueError):
+            self.stream.end()
+        if (self.has_refused or self.received) and not self.is_evicted:
+            with contextlib.suppress(OSError):
+                self.stream.linger()
+        self.server.unregister(self)
+
+    def handle(self) -> None:
+        """Serve requests until one of the two sides has had enough."""
+        self.head_deadline = time.monotonic() + HEAD_SECONDS  # for TLS and first head
+        try:
+            self.is_idle = True  # as no request is under way
+            if not self.server.is_stopping:
+                self.stream.handshake(self.head_deadline)
+            self.close_connection = False
+            while not self.close_connection:
+                self.handle_one_request()
+        except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the client went away
+            pass
+        except ssl.SSLError as error:
+            reason = str(error.reason or "failed")
+            usual = reason.lower().replace("_", " ")
+            logger.info("%s TLS: %s", self.peer, TLS_REASONS.get(reason, usual))
+        except TlsFlood as error:
+            logger.info("%s TLS: %s", self.peer, error)
+
+    def handle_one_request(self) -> None:
+        """Read one request and reply."""
+        self.close_connection = True  # unless the request turns out to be all right
+        self.waits_since = time.monotonic()
+        parser = HeadParser()
+        snapshot: Snapshot | None = None
+        try:
+            request = self.receive_request(parser)
+            if request is None:
+                return
+            self.waits_since = None
+            self.stream.unfinished = 0
+            snapshot = self.server.snapshot()
+            reply = self.answer(request, snapshot)
+            self.close_connection = request.is_last or not self.server.keeps_alive()
+        except RequestError as error:
+            self.has_refused = True
+            snapshot = snapshot or self.server.snapshot()
+            reply = refused(error)
+        self.log(parser, snapshot.http, reply)
+        cors = cors_fields(snapshot.http, parser.fields.get("origin"))
+        is_head = parser.line is not None and parser.line.method == "HEAD"
+        self.send(reply.encode(cors, self.close_connection, is_head))
+
+    def answer(self, request: Request, snapshot: Snapshot) -> Reply:
+        """Return the reply to *request*.  Raises RequestError."""
+        if request.method == "OPTIONS":
+            origin = request.fields.get("origin")
+            fields = preflight_fields(snapshot.http, origin)
+            return Reply(HTTPStatus.NO_CONTENT, fields=fields)
+        return self.server.answer(request, snapshot)
+
+    # Reading
+
+    def receive_request(self, parser: HeadParser) -> Request | None:
+        """Return the next request, its body dropped, or None if the client sends none.
+
+        Raises RequestError.
+        """
+        deadline = self.head_deadline
+        if not self.is_first:
+            idle_seconds = self.server.idle_seconds or IDLE_SECONDS
+            deadline = time.monotonic() + idle_seconds
+        self.drop_line_end()
+        while not self.received or self.received == b"\r":
+            arrived = self.receive_idle(deadline)
+            if not arrived:
+                return None
+            self.received += arrived
+            self.drop_line_end()
+        self.started = time.monotonic()
+        if not self.is_first:
+            deadline = self.started + HEAD_SECONDS
+        self.is_first = False
+        while (request := parser.take(self.received)) is None:
+            self.receive_more(deadline, "head")
+        self.drop_body(request)
+        return request
+
+    def drop_line_end(self) -> None:
+        """Drop an empty line in front of a request (RFC 9112 section 2.2)."""
+        if self.received.startswith(b"\r\n"):
+            del self.received[:2]
+
+    def receive_idle(self, deadline: float) -> bytes:
+        """Return what a client sends that has no request under way, b"" for nothing."""
+        self.is_idle = True
+        try:
+            # A server that stops says so first, and then wakes those that are idle.
+            if self.server.is_stopping or self.is_evicted:
+                return b""
+            return self.stream.receive(deadline)
+        except TimeoutError:
+            return b""
+        finally:
+            self.is_idle = False
+
+    def receive_more(self, deadline: float, part: str) -> None:
+        """Add what arrives to what was received of a *part* of a request.
+
+        Raises RequestError at *deadline*, and when the client will send no more.
+        """
+        try:
+            arrived = self.stream.receive(deadline)
+        except TimeoutError:
+            raise RequestTimeout from None
+        if not arrived and self.is_evicted:
+            raise TooManyConnections
+        if not arrived:
+            raise MalformedRequest(f"The request ended within its {part}.")
+        self.received += arrived
+
+    def drop_body(self, request: Request) -> None:
+        """Read the body of *request* to its end.  Raises RequestError."""
+        body = body_of(request)
+        deadline = time.monotonic() + BODY_SECONDS
+        has_ended = body.drop(self.received)
+        if request.is_asked_to_continue and not has_ended:
+            self.send(b"HTTP/1.1 100 Continue\r\n\r\n")
+        while not has_ended:
+            self.receive_more(deadline, "body")
+            has_ended = body.drop(self.received)
+
+    # Replying
+
+    def send(self, data: bytes) -> None:
+        """Send *data*, all of it at once: a second packet would wait for an ACK.
+
+        Raises OSError, TimeoutError among them.
+        """
+        self.is_sending, self.waits_since = True, time.monotonic()
+        self.stream.send(data)
+        self.is_sending = False
+
+    def log(self, parser: HeadParser, http: HttpSettings, reply: Reply) -> None:
+        """Log a request before it is answered, so that no token leaves unseen."""
+        outcome = reply.outcome
+        self.server.replies.add(reply.counted or outcome or "Other")
+        if not reply.is_logged:
+            return
+        client, line = self.peer, parser.line
+        if forwarded_for := parser.fields.get("x-forwarded-for"):
+            client = forwarded_client(client, forwarded_for, http.trusted_proxies)
+        logger.info(
+            ReplyLine(
+                client,
+                line.method if line else "-",
+                loggable(line.path) if line else "-",
+                reply.status.value,
+                printable(outcome) or "-",
+                reply.session or "-",
+                (time.monotonic() - self.started) * 1000,
+                reply.detail,
+            )
+        )

@@ -1,0 +1,323 @@
+"""Requests, read strictly (RFC 9112): bytes in, a Request or a refusal out.
+
+Two readers of the same bytes must not see different requests, so what some take for a
+line end, a header or a length and others do not is refused.  Nothing of a request is
+repeated in a refusal.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from http import HTTPStatus
+
+MAX_HEAD_BYTES = 16 * 1024
+MAX_HEAD_LINES = 100
+MAX_BODY_BYTES = 64 * 1024
+METHODS = ("GET", "HEAD", "POST", "OPTIONS")
+ALLOWED = ", ".join(METHODS)
+
+# --- Refusals -------------------------------------------------------------------
+
+
+class RequestError(Exception):
+    """A request is refused.  The class says what its client hears.
+
+    *message* says more than that of the class; *fields* are header lines that go with
+    it; *detail* is for the log alone.
+    """
+
+    status: HTTPStatus
+    code: str
+    message: str
+    fields = ""
+
+    def __init__(self, message: str = "", fields: str = "", detail: str = "") -> None:
+        super().__init__(self.code)
+        self.message = message or self.message
+        self.fields = fields or self.fields
+        self.detail = detail
+
+
+class MalformedRequest(RequestError):
+    """It is not HTTP/1.1 as it is accepted here."""
+
+    status = HTTPStatus.BAD_REQUEST
+    code = "MalformedRequest"
+    message = "The request is not HTTP/1.1."
+
+
+class NotFound(RequestError):
+    """There is nothing at its path."""
+
+    status = HTTPStatus.NOT_FOUND
+    code = "NotFound"
+    message = "There is nothing here."
+
+
+class MethodNotAllowed(RequestError):
+    """Its method is none of METHODS."""
+
+    status = HTTPStatus.METHOD_NOT_ALLOWED
+    code = "MethodNotAllowed"
+    message = f"Use one of {ALLOWED}."
+    fields = f"Allow: {ALLOWED}\r\n"
+
+
+class RequestTimeout(RequestError):
+    """It did not arrive in time."""
+
+    status = HTTPStatus.REQUEST_TIMEOUT
+    code = "RequestTimeout"
+    message = "The request took too long to arrive."
+
+
+class BodyTooLarge(RequestError):
+    """Its body is over the limit."""
+
+    status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
+    code = "BodyTooLarge"
+    message = f"The body has more than {MAX_BODY_BYTES} bytes."
+
+
+class UriTooLong(RequestError):
+    """Its first line alone is over the limit of a head."""
+
+    status = HTTPStatus.REQUEST_URI_TOO_LONG
+    code = "UriTooLong"
+    message = "The URL is too long."
+
+
+class ExpectationFailed(RequestError):
+    """It expects something else than 100-continue."""
+
+    status = HTTPStatus.EXPECTATION_FAILED
+    code = "ExpectationFailed"
+    message = "No expectation but 100-continue is met."
+
+
+class HeadersTooLarge(RequestError):
+    """Its head is over the limit."""
+
+    status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
+    code = "HeadersTooLarge"
+    message = (
+        f"The head has more than {MAX_HEAD_BYTES} bytes or {MAX_HEAD_LINES} lines."
+    )
+
+
+class TransferEncodingNotSupported(RequestError):
+    """Its body has another coding than chunked."""
+
+    status = HTTPStatus.NOT_IMPLEMENTED
+    code = "TransferEncodingNotSupported"
+    message = "Send a Content-Length, or chunks."
+
+
+class TooManyConnections(RequestError):
+    """It came on a connection over the limit, or on one that had to make room."""
+
+    status = HTTPStatus.SERVICE_UNAVAILABLE
+    code = "TooManyConnections"
+    message = "Try again in a second."
+    fields = "Retry-After: 1\r\n"
+
+
+class HttpVersionNotSupported(RequestError):
+    """It is another version of HTTP."""
+
+    status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
+    code = "HttpVersionNotSupported"
+    message = "The server speaks HTTP/1.1."
+
+
+# --- Requests -------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class RequestLine:
+    """The first line of a request."""
+
+    method: str
+    path: str  # as it is written, without the query
+    query: str
+    is_path: bool  # what was asked for, and not a host or another scheme's URL
+    is_old: bool  # HTTP/1.0
+
+
+@dataclass(frozen=True)
+class Request:
+    """A request but for its body, which means nothing here."""
+
+    method: str
+    path: str  # as it is written, without the query
+    query: str
+    fields: Mapping[str, str]  # header values by name in lower case
+    body_length: int  # bytes; it is not known of one in chunks
+    is_chunked: bool
+    is_asked_to_continue: bool  # before its client sends the body
+    is_last: bool  # of its connection
+
+
+TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"
+REQUEST_LINE = re.compile(
+    r"([!#$%&'*+.^_`|~0-9A-Za-z-]{1,32}) ([!-~\x80-\xff]+) HTTP/([0-9])\.([0-9])"
+)
+FIELD_LINE = re.compile(rf"({TOKEN}):([\t -~\x80-\xff]*)")
+HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
+LENGTH = re.compile(r"[0-9]{1,18}")
+ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a proxy
+
+# Not allowed in a head: control characters, and bare CR or LF.  Some parsers take these
+# for line ends and some do not, which makes request smuggling possible.
+NOT_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
+
+ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
+TLS_HANDSHAKE = b"\x16\x03"  # what a client that speaks TLS begins with
+
+
+class HeadParser:
+    """Reads one request head out of what arrives, each byte once however it drips."""
+
+    def __init__(self) -> None:
+        self.line: RequestLine | None = None  # as soon as it is there, as the fields
+        self.fields: dict[str, str] = {}  # values by name in lower case
+        self._checked = 0  # bytes
+
+    def take(self, received: bytearray) -> Request | None:
+        """Take a head out of *received*; return its request, None if it is not whole.
+
+        Raises RequestError as soon as the bytes received cannot start a valid request.
+        """
+        # The end may begin in the last three bytes that were there before.
+        end = received.find(b"\r\n\r\n", max(0, self._checked - 3))
+        if end < 0:
+            self._refuse_partial(received)
+            self._checked = len(received)
+            return None
+        if end > MAX_HEAD_BYTES:
+            raise too_large(received)
+        head = bytes(received[:end])
+        del received[: end + 4]
+        return self._parse(head)
+
+    def _refuse_partial(self, received: bytearray) -> None:
+        """Refuse an incomplete head that can no longer become valid."""
+        seen = max(0, self._checked - 1)  # a CR that was last may have its LF now
+        if NOT_IN_A_HEAD.search(received, seen):
+            is_tls = received.startswith(TLS_HANDSHAKE)
+            raise MalformedRequest(
+                "The request has a character that HTTP does not allow.",
+                detail="TLS, but this port speaks plain HTTP" if is_tls else "",
+            )
+        if len(received) > MAX_HEAD_BYTES + len(b"\r\n\r"):
+            raise too_large(received)
+        if self.line is None and (end := received.find(b"\r\n", seen)) >= 0:
+            self._parse_line(received[:end].decode("latin-1"))
+
+    def _parse_line(self, line: str) -> RequestLine:
+        parsed = self.line = parse_request_line(line)
+        if parsed.method not in METHODS:
+            raise MethodNotAllowed
+        if not parsed.is_path:
+            raise MalformedRequest("The request target is not a path.")
+        return parsed
+
+    def _parse(self, head: bytes) -> Request:
+        line, *field_lines = head.decode("latin-1").split("\r\n")
+        parsed = self.line or self._parse_line(line)
+        if len(field_lines) >= MAX_HEAD_LINES:
+            raise HeadersTooLarge
+        for field_line in field_lines:
+            add_field(self.fields, field_line)
+        return request_of(parsed, self.fields)
+
+
+def parse_head(head: bytes) -> Request:
+    """Return the request of a whole *head*, its blank line included.
+
+    Raises RequestError.
+    """
+    request = HeadParser().take(bytearray(head))
+    if request is None:
+        raise MalformedRequest("The request ended within its head.")
+    return request
+
+
+def too_large(received: bytearray) -> RequestError:
+    """Return the error for a head over the limit."""
+    if b"\r\n" not in received[:MAX_HEAD_BYTES]:
+        return UriTooLong()
+    return HeadersTooLarge()
+
+
+def parse_request_line(line: str) -> RequestLine:
+    """Return what the first line of a request says.  Raises RequestError."""
+    match = REQUEST_LINE.fullmatch(line)
+    if not match:
+        raise MalformedRequest("The first line is not a request of HTTP/1.1.")
+    method, target, *version = match.groups()
+    if version not in (["1", "1"], ["1", "0"]):
+        raise HttpVersionNotSupported
+    path, _, query = target.partition("?")
+    if absolute := ABSOLUTE_FORM.match(path):
+        path = path[absolute.end() :] or "/"
+    is_path = path.startswith("/") and "#" not in target
+    return RequestLine(
+        method,
+        path,
+        query,
+        is_path=is_path or (method, target) == ("OPTIONS", "*"),
+        is_old=version == ["1", "0"],
+    )
+
+
+def add_field(fields: dict[str, str], line: str) -> None:
+    """Add a header *line* to *fields*, joined with ", " to one of the same name.
+
+    Raises RequestError.
+    """
+    match = FIELD_LINE.fullmatch(line)
+    if not match:
+        raise MalformedRequest("A header line is malformed.")
+    name, value = match[1].lower(), match[2].strip(" \t")
+    if name in fields:
+        if name in ONCE_ONLY:
+            raise MalformedRequest("A header that may come once came twice.")
+        value = f"{fields[name]}, {value}"
+    fields[name] = value
+
+
+def request_of(line: RequestLine, fields: dict[str, str]) -> Request:
+    """Return the request that has *line* and *fields*.  Raises RequestError."""
+    host = fields.get("host")
+    if not HOST.fullmatch(host or "") and not (line.is_old and host is None):
+        raise MalformedRequest("The Host header is missing or malformed.")
+    length = fields.get("content-length", "0")
+    if not LENGTH.fullmatch(length):
+        raise MalformedRequest("The Content-Length header is malformed.")
+    coding = fields.get("transfer-encoding")
+    if coding is not None:
+        if line.is_old or "content-length" in fields:
+            raise MalformedRequest("Transfer-Encoding is not allowed here.")
+        if coding.lower() != "chunked":
+            raise TransferEncodingNotSupported
+    if fields.get("expect", "100-continue").lower() != "100-continue":
+        raise ExpectationFailed
+    connection = fields.get("connection", "").lower().split(",")
+    options = [option.strip(" \t") for option in connection]
+    has_body = coding is not None or int(length) > 0
+    return Request(
+        method=line.method,
+        path=line.path,
+        query=line.query,
+        fields=fields,
+        body_length=int(length),
+        is_chunked=coding is not None,
+        is_asked_to_continue="expect" in fields and not line.is_old,
+        # What stands behind a body is not read as a request: a proxy might see another.
+        is_last=has_body
+        or "close" in options
+        or (line.is_old and "keep-alive" not in options),
+    )

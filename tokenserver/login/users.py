@@ -1,0 +1,85 @@
+"""User IDs: which can stand in an object prefix and a policy, and what STS calls them.
+
+Sources: UAX #15 (normalization forms), "Object naming" (OSS documentation) and
+"AssumeRole" (STS API reference).
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import re
+import unicodedata
+
+from tokenserver.errors import UserNotAllowed
+
+MAX_USER_BYTES = 128  # in UTF-8
+MAX_SESSION_NAME = 64  # of STS, characters; it wants 2 at least
+SESSION_NAME_START = 30  # characters of a user whose whole name does not fit
+
+# Separators and wildcards of OSS, RAM and file systems, policy variables, quotes.
+SPECIAL = "/\\*?${}\"'`"
+
+# What shows nothing and has a category of visible characters: Default_Ignorable_Code_
+# Point of DerivedCoreProperties.txt, and blanks (Braille, hieroglyphs, Khitan filler,
+# null notehead).  U+FFFC and U+FFFD stand for what was lost, maybe of several users.
+INVISIBLE = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
+    "\ufffc\ufffd\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
+REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
+
+
+def user_id(text: str) -> str:
+    """Return *text* if it can be a user's part of an object prefix and a policy.
+
+    Raises UserNotAllowed unless it is 1 to MAX_USER_BYTES of UTF-8, all visible, and
+    none of it means anything to paths, to policies or to what quotes them.  As it has
+    no slash and is not "." or "..", no user's folder is in another's; a template must
+    put a slash behind it, as "al" begins "alice".  %2F is three characters: OSS and RAM
+    compare names that were decoded once.  Case counts, as it does for OSS.
+
+    It must be its own NFKC form, so users stay apart whatever normalises them later:
+    of a text x and any form N of the four, NFKC(N(x)) = NFKC(x) (UAX #15), so if two
+    users had N(a) = N(b), then a = NFKC(a) = NFKC(b) = b.  That holds for characters
+    that Unicode has assigned; others are refused.  A combining mark at the beginning
+    would join what stands before it.
+    """
+    if not isinstance(text, str) or not text:
+        raise UserNotAllowed("the user ID is empty, or no string")
+    shown = f"user {text[:60]!a}"
+    for character in text:
+        if (
+            character in SPECIAL
+            or unicodedata.category(character) in REFUSED_CATEGORIES
+            or INVISIBLE.match(character)
+        ):
+            raise UserNotAllowed(f"{shown} has U+{ord(character):04X} in it")
+    if len(text.encode()) > MAX_USER_BYTES:
+        raise UserNotAllowed(f"{shown} has more than {MAX_USER_BYTES} bytes")
+    if text in (".", ".."):
+        raise UserNotAllowed(f"{shown} means a folder")
+    if unicodedata.category(text[0]).startswith("M"):
+        raise UserNotAllowed(f"{shown} begins with a combining mark")
+    if unicodedata.normalize("NFKC", text) != text:
+        raise UserNotAllowed(f"{shown} is not in NFKC")
+    return text
+
+
+def role_session_name(user: str) -> str:
+    """Return the RoleSessionName of an accepted *user*, another for each.
+
+    ASCII letters, digits, ".", "@" and "-" stay, each other byte of the UTF-8 becomes
+    _XX, which urllib.parse.unquote(name.replace("_", "%")) undoes.  If that is not 2 to
+    64 characters, its beginning, "__", which the whole never contains, and 160 bits of
+    the user's SHA-256 in base32 are the name.
+    """
+    content = user.encode()
+    name = re.sub(
+        rb"[^A-Za-z0-9.@-]", lambda match: b"_%02X" % match[0][0], content
+    ).decode("ascii")
+    if 2 <= len(name) <= MAX_SESSION_NAME:
+        return name
+    start = re.sub(r"_.?\Z", "", name[:SESSION_NAME_START])  # no half of a _XX
+    digest = base64.b32encode(hashlib.sha256(content).digest()[:20])
+    return f"{start}__{digest.decode('ascii').lower()}"

@@ -1,0 +1,130 @@
+"""The log: one line for each request, without a secret in it, as text or as JSON."""
+
+from __future__ import annotations
+
+import json
+import logging
+import re
+import time
+from datetime import datetime, timezone
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+LOGGED_PATH = 200  # characters of a path that the log has
+ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
+LOGIN_TOKEN_START = "eyJ"  # what the JSON of its header begins with, in base64url
+
+
+def printable(text: str) -> str:
+    """Return *text* with all but printable ASCII escaped."""
+    if text.isascii() and text.isprintable():
+        return text
+    return text.encode("unicode_escape").decode("ascii")
+
+
+def visible(text: str) -> str:
+    """Return *text* with what is not printable escaped, for a terminal."""
+    return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
+
+
+def loggable(path: str) -> str:
+    """Return the beginning of *path* for the log, without a login token.
+
+    A client may have put its token into the path, as in /credentials&access_token=eyJ,
+    in percent-encoding too, once or several times.
+    """
+    path = path[:LOGGED_PATH]
+    start = path.find(LOGIN_TOKEN_START)
+    if "%" in path:
+        start = encoded_start(path)
+    if start >= 0:
+        path = f"{path[:start]}{LOGIN_TOKEN_START}..."
+    return printable(path)[:LOGGED_PATH]
+
+
+def encoded_start(path: str) -> int:
+    """Return where a login token begins in *path*, however encoded, or -1.
+
+    *path* is decoded until nothing is left to decode, in one pass: a decoded character
+    may complete another encoding, as the "%" of %25 does in %2565, and remembers where
+    its own encoding began.
+    """
+    decoded: list[str] = []
+    starts: list[int] = []
+    for at, character in enumerate(path):
+        decoded.append(character)
+        starts.append(at)
+        while match := ENCODED.fullmatch("".join(decoded[-3:])):
+            decoded[-3:] = [chr(int(match[1], 16))]
+            del starts[-2:]
+    start = "".join(decoded).find(LOGIN_TOKEN_START)
+    return starts[start] if start >= 0 else -1
+
+
+class ReplyLine(NamedTuple):
+    """What the log has of one request.  All of it is printable."""
+
+    client: str
+    method: str
+    path: str  # without the query, which may hold a login token
+    status: int
+    outcome: str  # the issued AccessKeyId, an ErrorCode or -
+    session: str  # RoleSessionName, or -
+    milliseconds: float
+    detail: str
+
+    def __str__(self) -> str:
+        detail = f" ({self.detail})" if self.detail else ""
+        return (
+            f"{self.client} {self.method} {self.path} {self.status} {self.outcome} "
+            f"{self.session} {self.milliseconds:.1f}ms{detail}"
+        )
+
+
+def log_to_stderr(log_format: str = "text") -> None:
+    """Send our log to stderr, and that of other packages nowhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(JsonFormatter() if log_format == "json" else LogFormatter())
+    logger = logging.getLogger("tokenserver")
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())
+    # What no line shows need not be found out ("Optimization", Logging HOWTO).
+    logging._srcfile = ""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
+
+
+class LogFormatter(logging.Formatter):
+    """Lines that begin with local time and its offset."""
+
+    def __init__(self) -> None:
+        super().__init__("%(asctime)s %(message)s")
+
+    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+        """Return the second of *record*."""
+        return log_time(int(record.created))
+
+
+class JsonFormatter(logging.Formatter):
+    """Each line a JSON object: time, level, and a message or the parts of a request."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        """Return the line for *record*."""
+        moment = datetime.fromtimestamp(record.created, timezone.utc)
+        time_text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+        line: dict[str, Any] = {"time": time_text, "level": record.levelname}
+        if isinstance(record.msg, ReplyLine):
+            line |= record.msg._asdict()
+            line["milliseconds"] = round(record.msg.milliseconds, 1)
+        else:
+            line["message"] = record.getMessage()
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line)
+
+
+@lru_cache(maxsize=2)  # a second has many lines
+def log_time(seconds: int) -> str:
+    """Return unix *seconds* as the log has it."""
+    return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))

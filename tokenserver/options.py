@@ -1,0 +1,126 @@
+"""The options of the command line; they are those of http.server, and more."""
+
+from __future__ import annotations
+
+import argparse
+import re
+import sys
+from pathlib import Path
+
+from tokenserver import __version__
+from tokenserver.errors import UserNotAllowed
+from tokenserver.httpd.connection import IDLE_SECONDS
+from tokenserver.login import users
+
+DEFAULT_PORT = 7080  # the port of the reference servers
+SAMPLE_USER = "sample-user"  # whom --check and --once act for, unless told otherwise
+
+
+def program() -> str:
+    """Return the name that this program was started with."""
+    name = Path(sys.argv[0]).name
+    return "python -m tokenserver" if name == "__main__.py" else name
+
+
+def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
+    """Return the options of the command line."""
+    parser = argparse.ArgumentParser(
+        prog=program(),
+        description="Serve temporary credentials for direct uploads to OSS.",
+    )
+    parser.add_argument(
+        "port",
+        nargs="?",
+        type=port_number,
+        default=DEFAULT_PORT,
+        help="port to listen on (default: %(default)s; 0 takes any that is free)",
+    )
+    parser.add_argument(
+        "--bind", metavar="ADDRESS", help="address to listen on (default: all)"
+    )
+    parser.add_argument(
+        "--config",
+        metavar="FILE",
+        type=Path,
+        default=Path("config.json"),
+        help="configuration file (default: %(default)s)",
+    )
+    add_actions(parser)
+    add_serving(parser)
+    return parser.parse_args(argv)
+
+
+def add_actions(parser: argparse.ArgumentParser) -> None:
+    """Add what is done instead of serving."""
+    parser.add_argument(
+        "--check",
+        action="store_true",
+        help="show what is configured, ask STS for a token, say what is wrong; exit",
+    )
+    parser.add_argument(
+        "--once",
+        metavar="PATH",
+        nargs="?",
+        const="/",
+        help="print the token document of PATH (default: /) and exit",
+    )
+    parser.add_argument(
+        "--user",
+        metavar="ID",
+        type=user_id,
+        help=f"whom --check and --once act for (default: {SAMPLE_USER}); with --check, "
+        "also how to shut this user out",
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"%(prog)s {__version__}"
+    )
+
+
+def add_serving(parser: argparse.ArgumentParser) -> None:
+    """Add how it is served."""
+    parser.add_argument(
+        "--tls-cert", metavar="FILE", type=Path, help="serve HTTPS with this PEM chain"
+    )
+    parser.add_argument(
+        "--tls-key", metavar="FILE", type=Path, help="its key, if not in the same file"
+    )
+    parser.add_argument(
+        "--keep-alive",
+        metavar="SECONDS",
+        type=keep_alive_seconds,
+        help=f"how long an idle connection stays open (default: {IDLE_SECONDS:g})",
+    )
+    parser.add_argument(
+        "--log-format",
+        choices=("text", "json"),
+        default="text",
+        help="form of the lines on stderr (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--metrics-port",
+        metavar="N",
+        type=port_number,
+        help="serve metrics for Prometheus on another port, at /metrics",
+    )
+
+
+def port_number(text: str) -> int:
+    """Return a port given on the command line.  Raises ArgumentTypeError."""
+    if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
+    return int(text)
+
+
+def keep_alive_seconds(text: str) -> int:
+    """Return a time given on the command line.  Raises ArgumentTypeError."""
+    if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 3600:
+        raise argparse.ArgumentTypeError(f"{text!r} is not from 1 to 3600 seconds")
+    return int(text)
+
+
+def user_id(text: str) -> str:
+    """Return a user given on the command line.  Raises ArgumentTypeError."""
+    try:
+        return users.user_id(text)
+    except UserNotAllowed as error:
+        raise argparse.ArgumentTypeError(error.reason) from None
