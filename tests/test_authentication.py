@@ -701,7 +701,7 @@ def test_without_pyjwt_the_operator_is_told_what_to_install(tmp_path: Path) -> N
 
     assert result.returncode == 2
     assert result.stderr.startswith(f"sts_server.py: {path}: Authentication: PyJWT")
-    assert result.stderr.endswith("; run: pip install 'PyJWT[crypto]>=2.10.1'\n")
+    assert result.stderr.endswith("; run: pip install -U 'PyJWT[crypto]>=2.14.0'\n")
 
 
 def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:

@@ -522,8 +522,7 @@ def test_the_kubernetes_objects_belong_together() -> None:
     assert budget < deployment["replicas"]  # else no node can be drained
 
 
-def test_the_image_has_every_module() -> None:
-    modules = setup()["options"]["py_modules"].split()
+def test_the_image_has_all_of_the_server_and_no_configuration() -> None:
     copied = [
         pattern
         for arguments in instructions("COPY")
@@ -536,7 +535,9 @@ def test_the_image_has_every_module() -> None:
     def is_in(name: str, patterns: list[str]) -> bool:
         return any(fnmatchcase(name, pattern) for pattern in patterns)
 
-    needed = [f"{module}.py" for module in modules]
+    packages = setup()["options.packages.find"]["include"].split(",")
+    needed = [packages[0], *setup()["options.data_files"].values()]
+    needed = [name.partition("/")[0] for name in needed]
     needed += ["setup.cfg", "pyproject.toml", "README.md", "LICENSE"]
     assert "*" in ignore
     assert [name for name in needed if not is_in(name, copied)] == []

@@ -131,7 +131,7 @@ class MetricsServer(StrictServer):
         """Return what is configured."""
         return NoPages()
 
-    def answer(self, request: Request, snapshot: Any) -> Reply:
+    def answer(self, request: Request, _snapshot: Any) -> Reply:
         """Return the metrics as they are now."""
         if request.path != "/metrics":
             raise NotFound

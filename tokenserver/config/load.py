@@ -217,7 +217,7 @@ class LiveConfig(LiveFiles[Config]):
     def __init__(self, path: Path, clock: Callable[[], float] = time.monotonic) -> None:
         self._path = path
         self._key_sets: dict[str, JwksKeys] = {}
-        self.on_new: Callable[[Config, Config], None] = lambda before, now: None
+        self.on_new: Callable[[Config, Config], None] = lambda _before, _now: None
         super().__init__(self._load_config, clock)
 
     def _load_config(self, read: Read) -> Config:

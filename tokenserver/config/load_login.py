@@ -57,7 +57,7 @@ def load_login(
     except ImportError as error:
         source.problems.append(
             f"{where}: PyJWT cannot be imported ({error}); "
-            "run: pip install 'PyJWT[crypto]>=2.10.1'"
+            "run: pip install -U 'PyJWT[crypto]>=2.14.0'"
         )
         return None
     algorithms = section[table.ALGORITHMS]

@@ -39,7 +39,7 @@ class LiveTls(LiveFiles[ssl.SSLContext]):
         self._key = key
         super().__init__(partial(load_tls, certificate, key), clock)
 
-    def taken_up(self, before: ssl.SSLContext, now: ssl.SSLContext) -> None:
+    def taken_up(self, _before: ssl.SSLContext, _now: ssl.SSLContext) -> None:
         """Log a warning about a key that others may read."""
         if is_open_to_others(self._key):
             logger.warning("%s", others_may_read(self._key))

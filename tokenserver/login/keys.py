@@ -22,9 +22,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt import InvalidKeyError
+from jwt import __version__ as pyjwt_version
 from jwt.algorithms import HMACAlgorithm
 
 from tokenserver.errors import ConfigError
+
+if tuple(map(int, pyjwt_version.split(".")[:2])) < (2, 14):
+    # It takes a public key in DER for a secret.
+    raise ImportError(f"it is version {pyjwt_version}, and 2.14 or later is needed")
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2
 MIN_RSA_BITS = 2048  # RFC 7518 section 3.3
@@ -43,7 +48,7 @@ class Key:
         """What a token may be signed with."""
         return frozenset((self.algorithm,))
 
-    def find(self, header: Mapping[str, Any]) -> Key:
+    def find(self, _header: Mapping[str, Any]) -> Key:
         """Return this key, for whatever header."""
         return self
 
