@@ -140,6 +140,60 @@ def test_once_exits_1_for_an_error(config: Path, sts: StsStandIn) -> None:
 
 def test_version_is_said_with_the_name_of_the_command() -> None:
     assert run("--version").stdout == f"sts_server.py {tokenserver.__version__}\n"
+    module = subprocess.run(
+        [sys.executable, "-m", "tokenserver", "--version"],
+        cwd=SERVER.parent,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    assert module.stdout == f"python -m tokenserver {tokenserver.__version__}\n"
+
+
+# --- Init -----------------------------------------------------------------------
+
+
+def test_init_writes_the_files_of_the_project_and_nothing_over_others(
+    tmp_path: Path,
+) -> None:
+    folder, project = tmp_path / "new", SERVER.parent
+    names = [
+        "config.json",
+        *sorted(f"policy/{p.name}" for p in POLICY_DIRECTORY.iterdir()),
+    ]
+
+    first = run("--init", folder)
+    (folder / "config.json").write_text("{}")
+    (folder / names[-1]).unlink()
+    again = run("--init", folder)
+
+    assert (first.returncode, again.returncode) == (0, 0)
+    assert first.stdout.splitlines() == [str(folder / name) for name in names]
+    *kept, new = again.stdout.splitlines()
+    assert kept == [f"{folder / n} exists and was left as it is" for n in names[:-1]]
+    assert new == str(folder / names[-1])
+    assert (folder / "config.json").read_text() == "{}"
+    assert (folder / "config.json").stat().st_mode & 0o777 == 0o600
+    for name in names[1:]:
+        assert (folder / name).read_bytes() == (project / name).read_bytes()
+
+
+def test_init_writes_the_config_json_of_the_project(tmp_path: Path) -> None:
+    run("--init", tmp_path)
+
+    written = (tmp_path / "config.json").read_bytes()
+    assert written == (SERVER.parent / "config.json").read_bytes()
+
+
+def test_init_where_nothing_can_be_written_exits_1(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+
+    result = run("--init", tmp_path / "file")
+
+    assert result.returncode == 1
+    message = f"--init {tmp_path}/file: Not a directory"
+    assert result.stderr == f"sts_server.py: {message}\n"
 
 
 def test_start_says_what_is_served_and_where(config: Path) -> None:

@@ -23,6 +23,7 @@ from tokenserver.errors import ConfigError, StsError
 from tokenserver.httpd.server import Stopped, StrictServer
 from tokenserver.logs import log_to_stderr
 from tokenserver.options import DEFAULT_PORT, SAMPLE_USER, parse_arguments, program
+from tokenserver.starter import write_starter_files
 
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
 FIRST_FREE_PORT = 1024  # for everybody on Unix
@@ -41,6 +42,8 @@ def main(argv: list[str] | None = None) -> int:
     It is 0, 1 for what failed, 2 for a wrong configuration or command line.
     """
     options = parse_arguments(argv)
+    if options.init is not None:
+        return init(options)
     log_to_stderr(options.log_format)
     try:
         if options.check:
@@ -60,6 +63,18 @@ def complain(problems: Iterable[str]) -> None:
 
 
 # --- Instead of serving ---------------------------------------------------------
+
+
+def init(options: argparse.Namespace) -> int:
+    """Write the files that a new operator edits; return the exit status."""
+    try:
+        written = write_starter_files(options.init)
+    except OSError as error:
+        complain([f"--init {options.init}: {error.strerror or error}"])
+        return 1
+    for path, is_new in written.items():
+        print(path if is_new else f"{path} exists and was left as it is")
+    return 0
 
 
 def check(options: argparse.Namespace) -> int:

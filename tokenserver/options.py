@@ -53,6 +53,14 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 def add_actions(parser: argparse.ArgumentParser) -> None:
     """Add what is done instead of serving."""
     parser.add_argument(
+        "--init",
+        metavar="DIR",
+        type=Path,
+        nargs="?",
+        const=Path(),
+        help="write config.json, to fill in, and policy/ into DIR (default: .); exit",
+    )
+    parser.add_argument(
         "--check",
         action="store_true",
         help="show what is configured, ask STS for a token, say what is wrong; exit",

@@ -1,0 +1,75 @@
+"""What --init writes: a config.json to fill in, and the session policy templates.
+
+The templates are files of the project, at the top of a checkout, and are installed with
+it.  The config.json of a checkout is not: an operator may have put a secret into it.
+"""
+
+from __future__ import annotations
+
+import json
+from importlib.metadata import PackageNotFoundError, files
+from pathlib import Path
+
+POLICIES = Path(__file__).parent.parent / "policy"
+INSTALLED = "share/sts-server/policy/"  # below the prefix, as setup.cfg has it
+
+# The keys of the reference packages and, for the templates, where uploads go
+CONFIG = {
+    "AccessKeyID": "",
+    "AccessKeySecret": "",
+    "RoleArn": "",
+    "TokenExpireTime": "900",
+    "PolicyFile": "policy/bucket_write_policy.txt",
+    "BucketName": "",
+    "ObjectPrefix": "",
+}
+
+
+def policy_files() -> list[Path]:
+    """Return where the templates are.
+
+    Raises FileNotFoundError if the server was installed without them.
+    """
+    found = sorted(POLICIES.glob("*.txt"))
+    if found:
+        return found
+    try:
+        installed = files("sts-server") or []
+    except PackageNotFoundError:
+        installed = []
+    found = [Path(str(p.locate())) for p in installed if INSTALLED in p.as_posix()]
+    if not found:
+        raise FileNotFoundError("the templates of policy/ were not installed")
+    return sorted(found)
+
+
+def write_starter_files(folder: Path) -> dict[Path, bool]:
+    """Write the files into *folder*, and return of each whether it is new.
+
+    One that exists is left as it is.  config.json, which will hold a secret, can be
+    read by its owner only.  Raises OSError.
+    """
+    contents = {f"policy/{path.name}": path.read_bytes() for path in policy_files()}
+    (folder / "policy").mkdir(parents=True, exist_ok=True)
+    config = json.dumps(CONFIG, indent=2).encode() + b"\n"
+    written = {folder / "config.json": write_new(folder / "config.json", config, 0o600)}
+    for name, content in contents.items():
+        written[folder / name] = write_new(folder / name, content, 0o644)
+    return written
+
+
+def write_new(path: Path, content: bytes, mode: int) -> bool:
+    """Write *path* unless it exists; return whether it is new.  Raises OSError.
+
+    Nothing is left of a file that cannot be written whole.
+    """
+    try:
+        path.touch(mode, exist_ok=False)
+    except FileExistsError:
+        return False
+    try:
+        path.write_bytes(content)
+    except OSError:
+        path.unlink()
+        raise
+    return True
