@@ -23,7 +23,6 @@ from tokenserver.errors import ConfigError, StsError
 from tokenserver.httpd.server import Stopped, StrictServer
 from tokenserver.logs import log_to_stderr
 from tokenserver.options import DEFAULT_PORT, SAMPLE_USER, parse_arguments, program
-from tokenserver.starter import write_starter_files
 
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
 FIRST_FREE_PORT = 1024  # for everybody on Unix
@@ -67,6 +66,8 @@ def complain(problems: Iterable[str]) -> None:
 
 def init(options: argparse.Namespace) -> int:
     """Write the files that a new operator edits; return the exit status."""
+    from tokenserver.starter import write_starter_files
+
     try:
         written = write_starter_files(options.init)
     except OSError as error:
