@@ -1059,7 +1059,8 @@ def test_a_policy_must_fit_for_the_longest_user() -> None:
 
 NO_PATH = (
     "c: Grants: {} is not a path for a grant; it must be one such as /avatars or "
-    "/albums/read, and not begin with /credentials, /healthz, /readyz, /favicon.ico"
+    "/albums/read, and not begin with /credentials, /upload-config, /healthz, "
+    "/readyz, /favicon.ico"
 )
 WRITE = policy(OBJECTS + "$OBJECT_PREFIX*", "oss:PutObject")
 

@@ -2,7 +2,9 @@
 
 The folders are the path of a request, and each uses only those before it:
 
-    errors documents logs counts background hosts   what everything stands on
+    errors logs counts background hosts   what everything stands on
+    oss/      where a bucket is
+    documents   what goes over the wire
     httpd/    bytes -> Request, Reply -> bytes; sockets, limits, TLS
     login/    login token -> user
     config/   config.json -> grants, session policies

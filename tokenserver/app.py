@@ -8,6 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
@@ -18,6 +19,7 @@ from tokenserver.config.grants import (
     ICON_PATH,
     READY_PATH,
     RESERVED_PATHS,
+    UPLOAD_CONFIG_PATH,
     Grant,
     UserCall,
 )
@@ -30,6 +32,7 @@ from tokenserver.documents import (
     failed,
     in_callback,
     token_error,
+    upload_config,
     uri_error,
 )
 from tokenserver.errors import (
@@ -166,20 +169,25 @@ def user_of(request: Request, config: Config) -> str | None:
         raise login_refusal(error) from None
 
 
-def grant_of(request: Request, config: Config) -> tuple[Grant, bool]:
-    """Return the grant of the path, and whether it is asked for as a credentials URI.
+def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
+    """Return the grant of the path, and the reserved path before it, if any.
 
     Raises RequestError.
     """
-    path, is_uri = request.path, False
-    if config.serves_any_path:
-        is_uri = path == CREDENTIALS_PATH
-    elif f"{path}/".startswith(f"{CREDENTIALS_PATH}/"):
-        path, is_uri = path.removeprefix(CREDENTIALS_PATH) or "/", True
+    path, before = request.path, ""
+    for reserved in (CREDENTIALS_PATH, UPLOAD_CONFIG_PATH):
+        is_below = not config.serves_any_path and path.startswith(f"{reserved}/")
+        if path == reserved or is_below:
+            path, before = path.removeprefix(reserved) or "/", reserved
+            break
     grant = config.grant(path)
-    if not grant or (is_uri and not grant.has_credentials_uri):
+    if (
+        not grant
+        or (before == CREDENTIALS_PATH and not grant.has_credentials_uri)
+        or (before == UPLOAD_CONFIG_PATH and not grant.bucket)
+    ):
         raise NotFound
-    return grant, is_uri
+    return grant, before
 
 
 def is_reserved_in_disguise(path: str) -> bool:
@@ -229,20 +237,34 @@ class TokenServer(StrictServer):
             return Reply(HTTPStatus.OK, HEALTHY, JSON_TYPE, is_logged=False)
         if request.path == ICON_PATH or is_reserved_in_disguise(request.path):
             raise NotFound
-        return self.answer_with_token(request, snapshot)
+        return self.answer_to_user(request, snapshot)
 
-    def answer_with_token(self, request: Request, config: Config) -> Reply:
-        """Return a token, or why there is none, in the form that the path asks for."""
-        # Who asks for what, and how
-        grant, is_uri = grant_of(request, config)
+    def answer_to_user(self, request: Request, config: Config) -> Reply:
+        """Return what the path hands out to whoever asks.  Raises RequestError."""
+        grant, before = grant_of(request, config)
+        is_uri = before == CREDENTIALS_PATH
         user = user_of(request, config)
         script = "" if is_uri else callback(request, config)
-        content_type = JAVASCRIPT_TYPE if script else JSON_TYPE
         if request.method == "HEAD":  # no AssumeRole, so the length is not known
+            content_type = JAVASCRIPT_TYPE if script else JSON_TYPE
             return Reply(HTTPStatus.OK, content_type=content_type)
-
-        # The token, kept or new
         call = grant.call_for(user)
+        if before == UPLOAD_CONFIG_PATH and grant.bucket:
+            body = upload_config(grant.bucket, grant.folder(user))
+            reply = Reply(
+                HTTPStatus.OK, body, JSON_TYPE, session=call.role_session_name
+            )
+        else:
+            reply = self.answer_with_token(config, grant, call, is_uri)
+        if script and reply.body:
+            body = in_callback(script, reply.body)
+            reply = replace(reply, body=body, content_type=JAVASCRIPT_TYPE)
+        return reply
+
+    def answer_with_token(
+        self, config: Config, grant: Grant, call: UserCall, is_uri: bool
+    ) -> Reply:
+        """Return a token, kept or new, or why there is none."""
         status, detail = HTTPStatus.OK, ""
         try:
             token = self.token(config, grant, call)
@@ -259,14 +281,10 @@ class TokenServer(StrictServer):
             body = uri_error(failure) if is_uri else token_error(failure)
             outcome = counted = failure.code
             detail = failure.detail
-
-        # Its document
-        if script:
-            body = in_callback(script, body)
         return Reply(
             status,
             body,
-            content_type,
+            JSON_TYPE,
             outcome=outcome,
             session=call.role_session_name,
             detail=detail,

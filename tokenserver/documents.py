@@ -12,6 +12,7 @@ import json
 from dataclasses import dataclass, field
 
 from tokenserver.errors import Cause, Failure, StsError
+from tokenserver.oss.bucket import Bucket
 
 Document = dict[str, "str | int"]
 
@@ -71,6 +72,26 @@ class Token:
         fields = json.loads(self.document)
         del fields["StatusCode"]
         return encode({"Code": "Success", **fields, "LastUpdated": self._last_updated})
+
+
+# --- Where to upload ------------------------------------------------------------
+
+
+def upload_config(bucket: Bucket, folder: str) -> bytes:
+    """Return what a client needs to know beside its token, which has other names.
+
+    It is not in the token's document, because ali-oss takes all of that for options.
+    """
+    return encode(
+        {
+            "bucket": bucket.name,
+            "region": bucket.region,
+            "endpoint": bucket.client_endpoint,
+            "cname": bucket.is_cname,
+            "host": bucket.host,
+            "dir": folder,
+        }
+    )
 
 
 # --- Errors ---------------------------------------------------------------------

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
 
 AUTHORITY = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
+URL = re.compile(r"(?:(https?)://)?([^/?#@]+)/?")
 
 
 def parse_authority(text: str) -> tuple[str, int | None]:
@@ -25,3 +27,50 @@ def is_loopback(host: str) -> bool:
         return host == "localhost" or ipaddress.ip_address(host.strip("[]")).is_loopback
     except ValueError:
         return False
+
+
+@dataclass(frozen=True)
+class BaseUrl:
+    """A URL without a path: scheme, host and, if it has one, port.
+
+    The host is in lower case; an IPv6 address stands in brackets.
+    """
+
+    scheme: str
+    host: str
+    port: int | None
+
+    @property
+    def authority(self) -> str:
+        """The host and the port, as in a URL."""
+        return self.host if self.port is None else f"{self.host}:{self.port}"
+
+    @property
+    def text(self) -> str:
+        """The URL, without a slash at its end."""
+        return f"{self.scheme}://{self.authority}"
+
+    @property
+    def is_address(self) -> bool:
+        """Whether it is an IP address, below which no bucket can have a name."""
+        try:
+            ipaddress.ip_address(self.host.strip("[]"))
+        except ValueError:
+            return False
+        return True
+
+    @property
+    def is_readable(self) -> bool:
+        """Whether others can read what is sent there: plain HTTP on a network."""
+        return self.scheme == "http" and not is_loopback(self.host)
+
+
+def base_url(text: str) -> BaseUrl:
+    """Return the URL that *text* is; a host, or host:port, is one of https.
+
+    Raises ValueError.
+    """
+    match = URL.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a URL without a path")
+    return BaseUrl(match[1] or "https", *parse_authority(match[2].lower()))

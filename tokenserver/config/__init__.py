@@ -9,6 +9,7 @@
     isolation.py   whether some user may get what is another's
     denied.py      the list of users who are shut out
     grants.py      what a path hands out, and the AssumeRole call for it
+    load_*.py      the parts of config.json: logins, grants, where the bucket is
     load.py        config.json -> Config, with all problems at once; Config in force
     tls.py         the certificate in force
 

@@ -5,12 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenserver.config.policy import SessionPolicy
+from tokenserver.config.policy import USER_MARK, SessionPolicy
 from tokenserver.login.users import role_session_name
+from tokenserver.oss.bucket import Bucket
 
-CREDENTIALS_PATH = "/credentials"
+CREDENTIALS_PATH, UPLOAD_CONFIG_PATH = "/credentials", "/upload-config"
 HEALTH_PATH, READY_PATH, ICON_PATH = "/healthz", "/readyz", "/favicon.ico"
-RESERVED_PATHS = (CREDENTIALS_PATH, HEALTH_PATH, READY_PATH, ICON_PATH)
+RESERVED_PATHS = (
+    CREDENTIALS_PATH,
+    UPLOAD_CONFIG_PATH,
+    HEALTH_PATH,
+    READY_PATH,
+    ICON_PATH,
+)
 
 
 @dataclass(frozen=True)
@@ -86,11 +93,19 @@ class Grant:
     token_reuse_seconds: int
     policy_file: str
     has_credentials_uri: bool  # below /credentials
+    bucket: Bucket | None  # where clients upload to, if the operator says so
+    object_prefix: str  # with USER_MARK where the user stands
 
     def own_statements(self, user: str) -> list[dict[str, Any]]:
         """Return denials of what the grant allows to *user* alone."""
         policy = self.template.policy
         return policy.own_statements(user) if policy else []
+
+    def folder(self, user: str | None) -> str:
+        """Return ObjectPrefix for a verified *user*, or for anybody."""
+        if user is None:
+            return self.object_prefix
+        return self.object_prefix.replace(USER_MARK, user)
 
     def call_for(self, user: str | None) -> UserCall:
         """Return the call for a verified *user*, or for anybody."""

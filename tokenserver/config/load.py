@@ -18,7 +18,6 @@ from tokenserver.config.load_grants import load_grants
 from tokenserver.config.load_login import load_denied, load_login
 from tokenserver.config.source import Source
 from tokenserver.errors import ConfigError
-from tokenserver.hosts import is_loopback, parse_authority
 from tokenserver.httpd.origins import HttpSettings
 from tokenserver.logs import printable
 
@@ -29,7 +28,6 @@ if TYPE_CHECKING:  # they need PyJWT, and are imported only where users log in
 logger = logging.getLogger(__name__)
 
 WRONG = "?"  # stands for a value that is reported, so that it is not missing too
-SCHEME = re.compile(r"(https?)://")
 # As browsers send them: in lower case, and without a default port
 ORIGIN = re.compile(
     r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://"
@@ -115,10 +113,14 @@ def load_template(source: Source) -> CallTemplate:
             "RoleSessionName is not used: with Authentication each user has one of "
             "their own"
         )
-    protocol, endpoint = load_endpoint(source)
+    endpoint = settings[table.STS_ENDPOINT]
+    if endpoint.is_readable:
+        source.warn(
+            "StsEndpoint is plain HTTP; anyone on the way to it can read the tokens"
+        )
     return CallTemplate(
-        protocol=protocol,
-        endpoint=endpoint,
+        protocol=endpoint.scheme,
+        endpoint=endpoint.authority,
         access_key_id=access_key_id,
         access_key_secret=access_key_secret,
         role_arn=role_arn,
@@ -160,26 +162,6 @@ def shown_key_id(access_key_id: str) -> str:
     if table.ACCESS_KEY_ID_FORM.fullmatch(access_key_id):
         return access_key_id
     return "set" if access_key_id else "not set"
-
-
-def load_endpoint(source: Source) -> tuple[str, str]:
-    """Return protocol and host[:port] of StsEndpoint, which may also be a URL."""
-    setting = table.STS_ENDPOINT
-    value = source.settings[setting]
-    protocol, authority = "https", value.removesuffix("/")
-    if match := SCHEME.match(authority):
-        protocol, authority = match[1], authority[match.end() :]
-    try:
-        host, _ = parse_authority(authority)
-    except ValueError:
-        form = "a host, host:port, http://host:port or https://host:port"
-        source.settings.note(setting.name, f"is {value!r}; it must be {form}")
-        return "", ""
-    if protocol == "http" and not is_loopback(host):
-        source.warn(
-            "StsEndpoint is plain HTTP; anyone on the way to it can read the tokens"
-        )
-    return protocol, authority
 
 
 def load_http(source: Source) -> HttpSettings:

@@ -16,6 +16,7 @@ from tokenserver.config.isolation import (
     pairs_of,
     places_of,
 )
+from tokenserver.config.load_bucket import load_bucket
 from tokenserver.config.policy import (
     PLACEHOLDER,
     SETTING_OF,
@@ -109,13 +110,16 @@ def load_grant(
     ):
         settings.use(setting)
     duration_seconds = settings[table.TOKEN_EXPIRE_TIME]
-    policy, policy_file = load_policy(source, settings)
+    object_prefix = load_object_prefix(source, settings)
+    policy, policy_file = load_policy(source, settings, object_prefix)
     return Grant(
         path,
         replace(template, duration_seconds=duration_seconds, policy=policy),
         reuse_seconds(settings, duration_seconds),
         policy_file,
         settings[table.CREDENTIALS_URI],
+        load_bucket(source, settings),
+        object_prefix,
     )
 
 
@@ -132,13 +136,15 @@ def reuse_seconds(settings: Section, duration_seconds: int) -> int:
 # --- Session policy -------------------------------------------------------------
 
 
-def load_policy(source: Source, settings: Section) -> tuple[SessionPolicy | None, str]:
+def load_policy(
+    source: Source, settings: Section, object_prefix: str
+) -> tuple[SessionPolicy | None, str]:
     """Return the rendered session policy and its file's name, or None and ""."""
     values = {  # of the placeholders
         "USER_ID": USER_MARK if source.has_login else "",
         # Something right in place of what is wrong, so that the policy is not blamed
         "BUCKET_NAME": settings.get(table.BUCKET, "my-bucket"),
-        "OBJECT_PREFIX": object_prefix(source, settings),
+        "OBJECT_PREFIX": object_prefix,
     }
     policy_file = settings[table.POLICY_FILE]
     if table.POLICY_FILE not in settings:
@@ -165,7 +171,7 @@ def load_policy(source: Source, settings: Section) -> tuple[SessionPolicy | None
         return None, policy_file
 
 
-def object_prefix(source: Source, settings: Section) -> str:
+def load_object_prefix(source: Source, settings: Section) -> str:
     """Return ObjectPrefix, with USER_MARK for $USER_ID."""
     prefix = settings.get(table.OBJECT_PREFIX, "photos/")
     problems = []

@@ -39,7 +39,6 @@ SETTING_OF = {  # what an empty placeholder lacks
     "OBJECT_PREFIX": "ObjectPrefix is empty",
     "USER_ID": "there is no Authentication, which would say who the user is",
 }
-PLACEHOLDER_OF = {"BucketName": "BUCKET_NAME", "ObjectPrefix": "OBJECT_PREFIX"}
 # What is left in a text, after ours are filled in, of a placeholder of another tool, or
 # of one of ours without its $.  Percent-encoded bytes, such as %E7%85%A7, are not one.
 LEFT_OVER = re.compile(

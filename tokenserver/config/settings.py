@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
 from tokenserver.config.resources import BUCKET_FORM, BUCKET_NAME
+from tokenserver.hosts import BaseUrl, base_url
 from tokenserver.logs import printable
 
 T = TypeVar("T")
@@ -78,6 +79,16 @@ def matching(pattern: str, bound: str, may_be_empty: bool = True) -> Reader[str]
     return read
 
 
+def url(value: Any) -> BaseUrl:
+    """Return a host, or a URL without a path."""
+    found = text(value)
+    try:
+        return base_url(found)
+    except ValueError:
+        form = "a host, host:port, http://host:port or https://host:port"
+        raise ValueError(f"is {found!r:.100}; it must be {form}") from None
+
+
 def number(low: int, high: int, unit: str = "") -> Reader[int]:
     """Return a reader of whole numbers; the reference packages write them quoted."""
 
@@ -135,7 +146,7 @@ ROLE_ARN = Setting(
     "",
 )
 STS_RATE = Setting("StsCallsPerSecond", number(1, 10_000), STS_CALLS_PER_SECOND)
-STS_ENDPOINT = Setting("StsEndpoint", text, "sts.aliyuncs.com")
+STS_ENDPOINT = Setting("StsEndpoint", url, base_url("sts.aliyuncs.com"))
 ROLE_SESSION_NAME = Setting(
     "RoleSessionName",
     matching(
@@ -166,6 +177,17 @@ OBJECT_PREFIX = Setting(
     ),
     "",
 )
+REGION = Setting(
+    "Region",
+    matching(
+        r"(?!oss-)[a-z]{2}(-[a-z0-9]+)+",
+        'a region ID such as cn-hangzhou, without "oss-"',
+    ),
+    "",
+)
+# Their defaults depend on Region, and on BucketName.
+ENDPOINT = Setting[BaseUrl | None]("Endpoint", url, None)
+HOST = Setting[BaseUrl | None]("Host", url, None)
 TOKEN_EXPIRE_TIME = Setting(
     "TokenExpireTime",
     number(MIN_DURATION_SECONDS, MAX_DURATION_SECONDS, "of seconds "),
@@ -181,6 +203,9 @@ GRANT_SETTINGS: tuple[Setting[Any], ...] = (
     POLICY_FILE,
     BUCKET,
     OBJECT_PREFIX,
+    REGION,
+    ENDPOINT,
+    HOST,
     TOKEN_EXPIRE_TIME,
     TOKEN_REUSE_TIME,
     CREDENTIALS_URI,

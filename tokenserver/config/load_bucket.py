@@ -1,0 +1,72 @@
+"""Region, Endpoint and Host -> where clients upload to."""
+
+from __future__ import annotations
+
+import re
+
+from tokenserver.config import settings as table
+from tokenserver.config.settings import Section
+from tokenserver.config.source import Source
+from tokenserver.oss.bucket import Bucket, default_endpoint
+
+# "Regions and endpoints" (OSS): the region, and what a name inside the cloud ends with
+PUBLIC_ENDPOINT = re.compile(r"oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+
+
+def load_bucket(source: Source, settings: Section) -> Bucket | None:
+    """Return where the bucket is, None if the operator does not say so."""
+    for setting in (table.REGION, table.ENDPOINT, table.HOST):
+        settings.use(setting)
+    region, name = settings[table.REGION], settings.get(table.BUCKET, "my-bucket")
+    endpoint, domain = settings[table.ENDPOINT], settings[table.HOST]
+    if not region:
+        for setting, value in ((table.ENDPOINT, endpoint), (table.HOST, domain)):
+            if value:
+                settings.note(
+                    setting.name,
+                    "is set, but Region is empty; set it to the region ID of the "
+                    "bucket, such as cn-hangzhou, with which clients sign",
+                )
+        return None
+    if not name:
+        settings.note(
+            table.REGION.name, "is set, but BucketName is empty; set both or neither"
+        )
+        return None
+    bucket = Bucket(name, region, endpoint or default_endpoint(region), domain)
+    check_endpoint(source, settings, bucket)
+    return bucket
+
+
+def check_endpoint(source: Source, settings: Section, bucket: Bucket) -> None:
+    """Note an Endpoint that is not one of the region; warn of what apps cannot use."""
+    host = bucket.endpoint.host
+    match = PUBLIC_ENDPOINT.fullmatch(host)
+    if host.startswith(f"{bucket.name}."):
+        settings.note(
+            table.ENDPOINT.name,
+            f"is {host!r}, the bucket's own name; leave {bucket.name}. out, and put a "
+            "custom domain into Host",
+        )
+    elif match and match[1] != bucket.region and not match[1].startswith("accelerate"):
+        settings.note(
+            table.ENDPOINT.name,
+            f"is {host!r}, which is not in Region, {bucket.region}; leave it out for "
+            f"{default_endpoint(bucket.region).host}",
+        )
+    elif match and match[2]:
+        source.warn(
+            f"Endpoint is {host}, which only machines inside Alibaba Cloud reach; apps "
+            f"need {host.replace(match[2], '')}",
+            settings.where,
+        )
+    for setting, url in (
+        (table.ENDPOINT, bucket.endpoint),
+        (table.HOST, bucket.domain),
+    ):
+        if url and url.is_readable:
+            source.warn(
+                f"{setting.name} is plain HTTP; anyone on the way to it can read what "
+                "is uploaded, and the tokens",
+                settings.where,
+            )
