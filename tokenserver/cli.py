@@ -88,6 +88,7 @@ def check(options: argparse.Namespace) -> int:
     config = load_config(options.config, read_file)
     import_sdk()
     from tokenserver.check import report
+    from tokenserver.check.bucket import look_at_buckets
     from tokenserver.sts.client import StsClient
 
     user = whom(config, options)
@@ -95,7 +96,13 @@ def check(options: argparse.Namespace) -> int:
         report.Sample(grant.path, grant.call_for(user).complete())
         for grant in config.grants.values()
     ]
-    status = report.run_check(config.shown, samples, config.warnings, StsClient())
+    buckets = look_at_buckets(
+        {grant.bucket for grant in config.grants.values() if grant.bucket},
+        config.http.allowed_origins,
+    )
+    status = report.run_check(
+        config.shown, samples, config.warnings, StsClient(), buckets
+    )
     if options.user and config.login:
         for line in report.how_to_end(options.user, config.grants.values()):
             report.show_line(line)

@@ -1,10 +1,10 @@
-"""One GET of the STS endpoint: whether it answers, how fast, and what time it has."""
+"""Requests that find out whether something answers, how fast, and what time it has."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import timezone
 from email.utils import parsedate_to_datetime
 from typing import NamedTuple
@@ -29,7 +29,11 @@ class Answer(NamedTuple):
 
 
 class Unanswered(Exception):
-    """The GET had no answer, for the reason that is its text."""
+    """There was no answer, for the reason that is its text, and *cause* if known."""
+
+    def __init__(self, reason: str, cause: Cause | None) -> None:
+        super().__init__(reason)
+        self.cause = cause
 
 
 def probe(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
@@ -38,34 +42,48 @@ def probe(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
     It goes the way of the SDK: through the same adapter of requests, and the proxy that
     the SDK reads from the environment.  *clock* is the wall clock.  Raises Unanswered.
     """
+    sent_at, begun = clock(), time.monotonic()
+    response = ask(
+        "GET", f"{call.protocol}://{call.endpoint}/", {"Accept": "application/json"}
+    )
+    seconds = time.monotonic() - begun
+    date = response.headers.get("Date", "")
+    offset = clock_offset(date, sent_at + seconds / 2)
+    return Answer(seconds, response.status_code, offset)
+
+
+def ask(method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+    """Return the answer to a request without a body, of at most ANSWER_BYTES.
+
+    It comes PROBE_SECONDS later at most.  Raises Unanswered.
+    """
+    protocol = url.partition(":")[0]
+    cause: Cause | None = None
     try:
-        return within(PROBE_SECONDS, lambda: exchange(call, clock))
+        return within(PROBE_SECONDS, lambda: exchange(method, url, headers))
     except TimeoutError:
-        reason = f"no answer within {PROBE_SECONDS:g} s"
+        reason, cause = f"no answer within {PROBE_SECONDS:g} s", Cause.NO_ANSWER
     except StsError as error:  # of the adapter
-        reason = error.failure.detail
+        reason, cause = error.failure.detail, error.failure.cause
     except (OSError, ValueError) as error:  # requests raises both
-        reason = reason_of(error)
-    raise Unanswered(f"{reason}{through(call.protocol)}")
+        reason, cause = reason_of(error), cause_of(error)
+    raise Unanswered(f"{reason}{through(protocol)}", cause)
 
 
-def exchange(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
-    """Return what a GET of the endpoint finds out."""
+def exchange(method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
+    """Return the answer to a request without a body."""
+    protocol = url.partition(":")[0]
     with requests.Session() as session:
         session.trust_env = False  # no NO_PROXY and no .netrc, as in the SDK
-        session.mount(f"{call.protocol}://", DaraCore.get_adapter(call.protocol))
-        sent_at, begun = clock(), time.monotonic()
-        response = session.get(
-            f"{call.protocol}://{call.endpoint}/",
-            headers={"Accept": "application/json", "Connection": "close"},
-            proxies=proxies(call.protocol),
+        session.mount(f"{protocol}://", DaraCore.get_adapter(protocol))
+        return session.request(
+            method,
+            url,
+            headers={**headers, "Connection": "close"},
+            proxies=proxies(protocol),
             timeout=PROBE_SECONDS,
             allow_redirects=False,
         )
-        seconds = time.monotonic() - begun
-        date = response.headers.get("Date", "")
-        offset = clock_offset(date, sent_at + seconds / 2)
-        return Answer(seconds, response.status_code, offset)
 
 
 def proxies(protocol: str) -> dict[str, str]:

@@ -6,8 +6,16 @@ import enum
 import json
 import sys
 import time
-from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from collections.abc import (
+    Callable,
+    Collection,
+    Iterable,
+    Iterator,
+    Mapping,
+    Sequence,
+)
 from dataclasses import dataclass, field, replace
+from itertools import chain
 from typing import Any, NamedTuple
 
 from tokenserver.check.hints import NEARER, ROLES, account_and_role, hint
@@ -35,6 +43,7 @@ class Kind(enum.Enum):
     ENDPOINT = "the endpoint"
     CLOCK = "our clock"
     ASSUME_ROLE = "the token of a grant"
+    BUCKET = "the bucket that clients upload to"
 
 
 class Sample(NamedTuple):
@@ -244,11 +253,12 @@ def run_check(
     grants: Sequence[Sample],
     warnings: Sequence[str],
     sts: StsClient,
-    clock: Callable[[], float] = time.time,
+    others: Iterable[Finding] = (),
 ) -> int:
-    """Print what is set and what is wrong; return 0 if each grant got a token, else 1.
+    """Print what is set and what is wrong.
 
-    *settings* are names and the values to show.
+    Return 0 if each grant got a token and each bucket is there, else 1.  *settings* are
+    names and the values to show; *others* are findings beside those about STS.
     """
     show_line("Settings")
     width = max(map(len, settings), default=0)
@@ -264,7 +274,7 @@ def run_check(
         show_line(f"  {warning}")
     show_line("\nProbes")
     findings = []
-    for finding in diagnose(grants, sts, clock):
+    for finding in chain(diagnose(grants, sts), others):
         show_line(f"  {finding.level:7}  {visible(finding.text)}")
         findings.append(finding)
     remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
@@ -272,8 +282,8 @@ def run_check(
         show_line("\nWhat to do")
     for remedy in remedies:
         show_line(f"  - {visible(remedy)}")
-    calls = [found for found in findings if found.kind is Kind.ASSUME_ROLE]
-    is_right = all(found.level != PROBLEM for found in calls)
+    counting = (Kind.ASSUME_ROLE, Kind.BUCKET)
+    is_right = all(f.level != PROBLEM for f in findings if f.kind in counting)
     show_line(f"\n{'Each grant gets a token.' if is_right else 'There are problems.'}")
     return 0 if is_right else 1
 

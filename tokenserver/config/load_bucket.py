@@ -2,15 +2,10 @@
 
 from __future__ import annotations
 
-import re
-
 from tokenserver.config import settings as table
 from tokenserver.config.settings import Section
 from tokenserver.config.source import Source
-from tokenserver.oss.bucket import Bucket, default_endpoint
-
-# "Regions and endpoints" (OSS): the region, and what a name inside the cloud ends with
-PUBLIC_ENDPOINT = re.compile(r"oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com")
+from tokenserver.oss.bucket import INTERNAL, Bucket, default_endpoint, region_of
 
 
 def load_bucket(source: Source, settings: Section) -> Bucket | None:
@@ -41,23 +36,23 @@ def load_bucket(source: Source, settings: Section) -> Bucket | None:
 def check_endpoint(source: Source, settings: Section, bucket: Bucket) -> None:
     """Note an Endpoint that is not one of the region; warn of what apps cannot use."""
     host = bucket.endpoint.host
-    match = PUBLIC_ENDPOINT.fullmatch(host)
+    region = region_of(host)
     if host.startswith(f"{bucket.name}."):
         settings.note(
             table.ENDPOINT.name,
             f"is {host!r}, the bucket's own name; leave {bucket.name}. out, and put a "
             "custom domain into Host",
         )
-    elif match and match[1] != bucket.region and not match[1].startswith("accelerate"):
+    elif region and region != bucket.region:
         settings.note(
             table.ENDPOINT.name,
             f"is {host!r}, which is not in Region, {bucket.region}; leave it out for "
             f"{default_endpoint(bucket.region).host}",
         )
-    elif match and match[2]:
+    elif region and INTERNAL in host:
         source.warn(
             f"Endpoint is {host}, which only machines inside Alibaba Cloud reach; apps "
-            f"need {host.replace(match[2], '')}",
+            f"need {host.replace(INTERNAL, '')}",
             settings.where,
         )
     for setting, url in (

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 
 from tokenserver.hosts import BaseUrl
+
+INTERNAL = "-internal"  # in the name of what only machines inside the cloud reach
+ENDPOINT = re.compile(rf"oss-([a-z0-9-]+?)(?:{INTERNAL})?\.aliyuncs\.com")
 
 
 @dataclass(frozen=True)
@@ -44,6 +48,12 @@ class Bucket:
         if self.domain and self.is_cname:
             return self.domain.text
         return self.endpoint.text
+
+
+def region_of(host: str) -> str:
+    """Return the region of an endpoint of OSS in one, "" for other names."""
+    match = ENDPOINT.fullmatch(host)
+    return match[1] if match and not match[1].startswith("accelerate") else ""
 
 
 def default_endpoint(region: str) -> BaseUrl:

@@ -1,0 +1,175 @@
+"""What --check says of the bucket that clients upload to."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from typing import Any
+
+import pytest
+from support import PATIENCE_SECONDS, reserved_port
+
+from localcloud.oss import CorsRule, OssStandIn
+from localcloud.sts import StsStandIn
+from tokenserver.check import probe
+from tokenserver.check.bucket import look_at_buckets
+from tokenserver.check.report import OK, PROBLEM, WARNING, Finding
+from tokenserver.hosts import base_url
+from tokenserver.oss.bucket import Bucket
+
+PAGE = "https://app.example.com"
+
+
+@pytest.fixture(autouse=True)
+def _long_waits(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(probe, "PROBE_SECONDS", PATIENCE_SECONDS)
+
+
+@pytest.fixture
+def oss(sts: StsStandIn) -> Iterator[OssStandIn]:
+    """OSS with a bucket that pages of PAGE may upload to."""
+    with OssStandIn(sts) as stand_in:
+        stand_in.create_bucket("my-bucket", [CorsRule(allowed_origins=[PAGE])])
+        yield stand_in
+
+
+def look(
+    endpoint: str, *origins: str, name: str = "my-bucket", **changes: Any
+) -> list[Finding]:
+    """Return what is found of a bucket at *endpoint*."""
+    values = {"region": "cn-hangzhou", "domain": None} | changes
+    bucket = Bucket(name, endpoint=base_url(endpoint), **values)
+    return list(look_at_buckets([bucket], list(origins) or None))
+
+
+def levels(found: list[Finding]) -> list[str]:
+    return [finding.level for finding in found]
+
+
+@contextlib.contextmanager
+def answering(status: int, body: str = "", **headers: str) -> Iterator[str]:
+    """Give the address of a server that answers everything so."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            content = body.encode()
+            self.send_response(status)
+            for name, value in headers.items():
+                self.send_header(name.replace("_", "-"), value)
+            self.send_header("Content-Length", str(len(content)))
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_OPTIONS = do_GET
+
+        def log_message(self, format: str, *args: object) -> None: ...
+
+    with HTTPServer(("127.0.0.1", 0), Handler) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+def error(code: str, **elements: str) -> str:
+    """Return an error document of OSS."""
+    inner = "".join(f"<{k}>{v}</{k}>" for k, v in {"Code": code, **elements}.items())
+    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
+
+
+def test_a_bucket_as_it_should_be_is_ok(oss: OssStandIn) -> None:
+    found = look(oss.url, PAGE)
+
+    assert levels(found) == [OK, OK]
+    where = f"bucket my-bucket: {oss.url}/my-bucket"
+    assert found[0].text == f"{where}: is there, and not public"
+    assert found[1].text == f"CORS of bucket my-bucket for {PAGE}: allowed"
+    assert not any(finding.remedy for finding in found)
+
+
+def test_a_bucket_that_is_not_there_is_a_problem() -> None:
+    with answering(404, error("NoSuchBucket"), x_oss_request_id="1") as url:
+        (found,) = look(url, PAGE, name="my-buckets")
+
+    assert found.level == PROBLEM
+    assert found.text.endswith("/my-buckets: HTTP 404 NoSuchBucket")
+    assert "There is no bucket my-buckets. Set BucketName" in found.remedy
+
+
+def test_a_bucket_in_another_region_is_a_problem() -> None:
+    body = error("AccessDenied", Endpoint="oss-cn-shanghai.aliyuncs.com")
+    with answering(403, body, x_oss_request_id="1") as url:
+        (found,) = look(url, PAGE)
+
+    assert found.level == PROBLEM
+    assert found.text.endswith(": HTTP 403 AccessDenied, in cn-shanghai")
+    assert found.remedy == "The bucket my-bucket is in cn-shanghai. Set Region to that."
+
+
+@pytest.mark.parametrize(
+    ("origins", "level"),
+    [
+        pytest.param(
+            ["https://other.example.com"], PROBLEM, id="of pages that are named"
+        ),
+        pytest.param([], WARNING, id="of any page"),
+    ],
+)
+def test_a_missing_cors_rule_is_named(
+    sts: StsStandIn, origins: list[str], level: str
+) -> None:
+    with OssStandIn(sts) as oss:
+        oss.create_bucket("my-bucket", [CorsRule(allowed_origins=["http://a.b"])])
+        found = look(oss.url, *origins)
+
+    assert levels(found) == [OK, level]
+    assert "no rule allows it (HTTP 403)" in found[1].text
+    assert f"source {(origins or [PAGE])[0]}, methods GET, PUT" in found[1].remedy
+
+
+def test_a_cors_rule_that_hides_the_etag_is_a_warning(sts: StsStandIn) -> None:
+    with OssStandIn(sts) as oss:
+        rule = CorsRule(allowed_origins=["*"], expose_headers=["x-oss-request-id"])
+        oss.create_bucket("my-bucket", [rule])
+        found = look(oss.url, PAGE)
+
+    assert levels(found) == [OK, WARNING]
+    assert "need ETag among the exposed headers" in found[1].remedy
+
+
+def test_a_public_bucket_is_a_warning() -> None:
+    with answering(200, "<ListBucketResult/>", x_oss_request_id="1") as url:
+        found = look(url)[0]
+
+    assert found.level == WARNING
+    assert "Anyone can list and read the bucket my-bucket" in found.remedy
+
+
+def test_what_is_not_oss_is_a_problem() -> None:
+    with answering(200, "<html>Log in</html>") as url:
+        (found,) = look(url)
+
+    assert found.level == PROBLEM
+    assert f"What answers at {url}/my-bucket is not OSS" in found.remedy
+
+
+def test_a_name_that_cannot_be_resolved_is_a_problem() -> None:
+    endpoint = f"https://{'o' * 64}.example"  # longer than a name may be
+
+    (found,) = look(endpoint)
+
+    assert found.level == PROBLEM
+    assert "cannot be resolved" in found.remedy
+
+
+def test_a_machine_that_does_not_reach_oss_is_a_warning() -> None:
+    with reserved_port() as port:
+        found = look(f"http://127.0.0.1:{port}", PAGE)
+
+    assert levels(found) == [WARNING, WARNING]
+    assert "connection refused" in found[0].text
