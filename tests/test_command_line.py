@@ -26,6 +26,7 @@ from support import (
     POLICY_DIRECTORY,
     request,
     reserved_port,
+    settings,
     wait_until,
     write_config,
 )
@@ -158,10 +159,8 @@ def test_init_writes_the_files_of_the_project_and_nothing_over_others(
     tmp_path: Path,
 ) -> None:
     folder, project = tmp_path / "new", SERVER.parent
-    names = [
-        "config.json",
-        *sorted(f"policy/{p.name}" for p in POLICY_DIRECTORY.iterdir()),
-    ]
+    policies = sorted(f"policy/{path.name}" for path in POLICY_DIRECTORY.iterdir())
+    names = ["config.json", "role-policy.json", *policies]
 
     first = run("--init", folder)
     (folder / "config.json").write_text("{}")
@@ -175,15 +174,38 @@ def test_init_writes_the_files_of_the_project_and_nothing_over_others(
     assert new == str(folder / names[-1])
     assert (folder / "config.json").read_text() == "{}"
     assert (folder / "config.json").stat().st_mode & 0o777 == 0o600
-    for name in names[1:]:
+    for name in policies:
         assert (folder / name).read_bytes() == (project / name).read_bytes()
 
 
-def test_init_writes_the_config_json_of_the_project(tmp_path: Path) -> None:
+def test_init_writes_a_config_json_that_lacks_only_the_operators_values(
+    tmp_path: Path, sts: StsStandIn
+) -> None:
+    run("--init", tmp_path)
+    config = tmp_path / "config.json"
+    written = json.loads(config.read_text())
+    shipped = json.loads((SERVER.parent / "config.json").read_text())
+    own = {name: value for name, value in settings().items() if name in written}
+    own |= {"PolicyFile": written["PolicyFile"], "Region": "cn-hangzhou"}
+    config.write_text(json.dumps(written | own | {"StsEndpoint": sts.url}))
+
+    assert written == shipped | {"Region": ""}
+    assert run("--once", "--config", config).returncode == 0
+
+
+def test_init_writes_a_role_policy_that_allows_what_the_templates_do(
+    tmp_path: Path,
+) -> None:
     run("--init", tmp_path)
 
-    written = (tmp_path / "config.json").read_bytes()
-    assert written == (SERVER.parent / "config.json").read_bytes()
+    (allowed,) = json.loads((tmp_path / "role-policy.json").read_text())["Statement"]
+    assert allowed["Resource"] == "acs:oss:*:*:my-bucket/*"
+    wanted = set()
+    for path in POLICY_DIRECTORY.iterdir():
+        (statement,) = json.loads(path.read_text())["Statement"]
+        actions = statement["Action"]
+        wanted |= {actions} if isinstance(actions, str) else set(actions)
+    assert set(allowed["Action"]) == wanted
 
 
 def test_init_where_nothing_can_be_written_exits_1(tmp_path: Path) -> None:

@@ -58,7 +58,8 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         type=Path,
         nargs="?",
         const=Path(),
-        help="write config.json, to fill in, and policy/ into DIR (default: .); exit",
+        help="write config.json and role-policy.json, to fill in, and policy/ into DIR "
+        "(default: .); exit",
     )
     parser.add_argument(
         "--check",

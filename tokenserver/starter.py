@@ -1,4 +1,4 @@
-"""What --init writes: a config.json to fill in, and the session policy templates.
+"""What --init writes: files to fill in, and the session policy templates.
 
 The templates are files of the project, at the top of a checkout, and are installed with
 it.  The config.json of a checkout is not: an operator may have put a secret into it.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import json
 from importlib.metadata import PackageNotFoundError, files
 from pathlib import Path
+from typing import Any
 
 POLICIES = Path(__file__).parent.parent / "policy"
 INSTALLED = "share/sts-server/policy/"  # below the prefix, as setup.cfg has it
 
-# The keys of the reference packages and, for the templates, where uploads go
+# The keys of the reference packages and where uploads go
 CONFIG = {
     "AccessKeyID": "",
     "AccessKeySecret": "",
@@ -22,6 +23,23 @@ CONFIG = {
     "PolicyFile": "policy/bucket_write_policy.txt",
     "BucketName": "",
     "ObjectPrefix": "",
+    "Region": "",
+}
+# For the role of RoleArn: what the templates allow together
+ROLE_POLICY = {
+    "Version": "1",
+    "Statement": [
+        {
+            "Effect": "Allow",
+            "Action": [
+                "oss:GetObject",
+                "oss:PutObject",
+                "oss:ListParts",
+                "oss:AbortMultipartUpload",
+            ],
+            "Resource": "acs:oss:*:*:my-bucket/*",
+        }
+    ],
 }
 
 
@@ -49,13 +67,23 @@ def write_starter_files(folder: Path) -> dict[Path, bool]:
     One that exists is left as it is.  config.json, which will hold a secret, can be
     read by its owner only.  Raises OSError.
     """
-    contents = {f"policy/{path.name}": path.read_bytes() for path in policy_files()}
+    contents = {
+        "config.json": json_text(CONFIG),
+        "role-policy.json": json_text(ROLE_POLICY),
+        **{f"policy/{path.name}": path.read_bytes() for path in policy_files()},
+    }
     (folder / "policy").mkdir(parents=True, exist_ok=True)
-    config = json.dumps(CONFIG, indent=2).encode() + b"\n"
-    written = {folder / "config.json": write_new(folder / "config.json", config, 0o600)}
-    for name, content in contents.items():
-        written[folder / name] = write_new(folder / name, content, 0o644)
-    return written
+    return {
+        folder / name: write_new(
+            folder / name, content, 0o600 if name == "config.json" else 0o644
+        )
+        for name, content in contents.items()
+    }
+
+
+def json_text(document: Any) -> bytes:
+    """Return *document* as a file has it."""
+    return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def write_new(path: Path, content: bytes, mode: int) -> bool:
