@@ -1,8 +1,10 @@
-"""OSS as clients call it: where a bucket is.
+"""OSS as clients call it: where a bucket is, and what they may send there.
 
-    bucket.py   the region, endpoint and host of a bucket
+    bucket.py    the region, endpoint and host of a bucket
+    signing.py   signatures of forms and URLs
 
 Nothing here calls OSS.
 
-Sources: "Regions and endpoints", "Use custom domain names" (OSS documentation).
+Sources: "Regions and endpoints", "Use custom domain names", "Signature version 4
+(recommended)" (OSS documentation).
 """
