@@ -2,9 +2,10 @@
 
     bucket.py    the region, endpoint and host of a bucket
     signing.py   signatures of forms and URLs
+    callback.py  how OSS reports an upload, and what proves that it may
 
 Nothing here calls OSS.
 
 Sources: "Regions and endpoints", "Use custom domain names", "Signature version 4
-(recommended)" (OSS documentation).
+(recommended)", "Callback" (OSS documentation).
 """
