@@ -11,7 +11,7 @@ demo: .venv/demo
 run: .venv/run
 	.venv/bin/python sts_server.py $(PORT) $(ARGS)
 
-test: .venv/test $(if $(shell command -v npm),localcloud/node_modules)
+test: .venv/test $(if $(shell command -v npm),localcloud/clients/node_modules)
 	.venv/bin/python -m pytest
 
 bench: .venv/bench benchmarks/node_modules

@@ -13,7 +13,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from localcloud.oss_folder import FolderError
 from localcloud.page import UploadPage
 from localcloud.sts import StsStandIn
 from tokenserver import app, cli, logs
@@ -28,6 +27,7 @@ from tokenserver.sts import tokens as sts_tokens
 
 try:
     from localcloud.oss import CorsRule, OssStandIn
+    from localcloud.oss.folder import FolderError
 except ImportError as error:
     raise SystemExit(
         f"demo: {error.name} is missing; run: "
@@ -37,9 +37,9 @@ except ImportError as error:
 ACCESS_KEY_ID = "LTAIdemoAccessKeyId"
 ACCESS_KEY_SECRET = "demoAccessKeySecret"
 ROLE_ARN = "acs:ram::1234567890123456:role/demo-app"
-POLICY_FILE = Path(__file__).with_name("upload_page_policy.txt")
-PICTURE = "localcloud/upload-page.png"  # one that is at hand
-UPLOAD_DEFAULTS = {  # of localcloud/upload.py and localcloud/upload.mjs
+POLICY_FILE = Path(__file__).parent / "page" / "upload_page_policy.txt"
+PICTURE = "localcloud/page/upload-page.png"  # one that is at hand
+UPLOAD_DEFAULTS = {  # of localcloud/clients/upload.py and localcloud/clients/upload.mjs
     "token-url": "http://127.0.0.1:7080/",
     "endpoint": "http://127.0.0.1:7091",
     "bucket": "demo-bucket",
@@ -166,10 +166,10 @@ Open the upload page in a browser, or try one of these in another terminal:
   curl {token_url}sts/getsts
 
   {python} -m pip install -q oss2
-  {python} localcloud/upload.py {PICTURE}{arguments}
+  {python} localcloud/clients/upload.py {PICTURE}{arguments}
 
-  npm install --silent --no-package-lock --prefix localcloud
-  node localcloud/upload.mjs {PICTURE}{arguments}
+  npm install --silent --no-package-lock --prefix localcloud/clients
+  node localcloud/clients/upload.mjs {PICTURE}{arguments}
 
 Ctrl-C stops."""
 

@@ -5,7 +5,7 @@
 import { createRequire } from "node:module";
 import { createInterface } from "node:readline";
 
-const require = createRequire(new URL("../localcloud/package.json", import.meta.url));
+const require = createRequire(new URL("../localcloud/clients/package.json", import.meta.url));
 const OSS = require("ali-oss");
 
 const lines = createInterface({ input: process.stdin })[Symbol.asyncIterator]();

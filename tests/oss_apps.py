@@ -16,16 +16,16 @@ import pytest
 from conftest import Clock
 from support import PATIENCE_SECONDS
 
-from localcloud.upload import TokenServerProvider
+from localcloud.clients.upload import TokenServerProvider
 
-NODE_MODULES = Path(__file__).parent.parent / "localcloud" / "node_modules"
+NODE_MODULES = Path(__file__).parent.parent / "localcloud" / "clients" / "node_modules"
 BUCKET = "my-bucket"
 REGION = "cn-hangzhou"
 MEGABYTE = 1024 * 1024
 
 needs_node = pytest.mark.skipif(
     not shutil.which("node") or not NODE_MODULES.exists(),
-    reason="needs Node, and its packages: npm install --prefix localcloud",
+    reason="needs Node, and its packages: npm install --prefix localcloud/clients",
 )
 
 

@@ -27,7 +27,7 @@ from oss_support import ACCOUNT, BUCKET, KeyPair, OssReply
 
 from localcloud.loopback import LoopbackServer
 from localcloud.oss import OssStandIn
-from localcloud.oss_storage import Bucket
+from localcloud.oss.storage import Bucket
 from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config.grants import AssumeRoleCall
 from tokenserver.sts.client import StsClient

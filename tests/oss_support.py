@@ -1,7 +1,7 @@
 """What the tests of the OSS stand-in share: a client with a signer of its own.
 
 The signer follows "Signature version 4" in the OSS documentation and shares nothing
-with localcloud.oss_signature, so that neither can hide a mistake of the other.
+with localcloud.oss.signature, so that neither can hide a mistake of the other.
 """
 
 from __future__ import annotations

@@ -5,7 +5,7 @@
 import { readFileSync } from "node:fs";
 import { createRequire } from "node:module";
 
-const require = createRequire(new URL("../localcloud/package.json", import.meta.url));
+const require = createRequire(new URL("../localcloud/clients/package.json", import.meta.url));
 const { RPCClient } = require("@alicloud/pop-core");
 
 const { options, calls } = JSON.parse(readFileSync(0));

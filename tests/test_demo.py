@@ -19,10 +19,10 @@ import pytest
 from support import PATIENCE_SECONDS, request
 
 from localcloud.__main__ import UPLOAD_DEFAULTS, parse_arguments
-from localcloud.oss_folder import SUFFIX
+from localcloud.oss.folder import SUFFIX
 
 ROOT = Path(__file__).parent.parent
-PICTURE = ROOT / "localcloud" / "upload-page.png"
+PICTURE = ROOT / "localcloud" / "page" / "upload-page.png"
 PORTS = ("--port", "--sts-port", "--oss-port", "--page-port")
 ANY_PORTS = [word for option in PORTS for word in (option, "0")]
 
@@ -130,8 +130,8 @@ def test_the_curl_command_prints_a_token(demo: Demo) -> None:
             "upload.mjs",
             marks=pytest.mark.skipif(
                 not shutil.which("node")
-                or not (ROOT / "localcloud/node_modules").exists(),
-                reason="needs Node, and ali-oss: npm install --prefix localcloud",
+                or not (ROOT / "localcloud/clients/node_modules").exists(),
+                reason="needs Node, and what localcloud/clients/package.json names",
             ),
         ),
     ],
@@ -142,7 +142,7 @@ def test_the_upload_commands_upload_a_picture_of_ones_own(
     picture = tmp_path / f"猫 {script}.png"
     picture.write_bytes(b"\x89PNG" + os.urandom(200_000))
     command = [
-        str(picture) if word == "localcloud/upload-page.png" else word
+        str(picture) if word == "localcloud/page/upload-page.png" else word
         for word in demo.command(script)
     ]
 
@@ -372,7 +372,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
 
 @pytest.mark.parametrize("script", ["upload.py", "upload.mjs"])
 def test_the_scripts_have_the_defaults_of_the_demo(script: str) -> None:
-    source = (ROOT / "localcloud" / script).read_text("utf-8")
+    source = (ROOT / "localcloud" / "clients" / script).read_text("utf-8")
     options = parse_arguments([])
 
     for name, value in UPLOAD_DEFAULTS.items():

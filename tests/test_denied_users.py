@@ -23,7 +23,7 @@ from tokenserver.config.files import read_file
 from tokenserver.config.load import load_config
 from tokenserver.errors import ConfigError
 
-TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
+TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
 MakeUsers = Callable[[str], RunningServer]
 
 

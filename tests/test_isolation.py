@@ -31,7 +31,7 @@ from support import POLICY_DIRECTORY, RunningServer
 from support import settings as working_settings
 
 from localcloud import ram
-from localcloud.oss_catalog import ROWS
+from localcloud.oss.catalog import ROWS
 from localcloud.sts import ALLOW_ALL, StsStandIn
 from tokenserver.config import isolation as config_isolation
 from tokenserver.config import load_grants
@@ -42,7 +42,7 @@ from tokenserver.errors import ConfigError
 from tokenserver.login.users import MAX_USER_BYTES
 
 BUCKET = "my-bucket"
-UPLOAD_PAGE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
+UPLOAD_PAGE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
 TEMPLATES = [*sorted(POLICY_DIRECTORY.iterdir()), UPLOAD_PAGE]
 PREFIXES = ["users/$USER_ID/", "$USER_ID/", "照片/$USER_ID/in/", "a/$USER_ID/$USER_ID/"]
 

@@ -17,8 +17,8 @@ import pytest
 from oss_support import BUCKET, BucketClient, OssReply, user_key
 
 from localcloud.oss import OssStandIn
-from localcloud.oss_catalog import ROWS, find_operation
-from localcloud.oss_operations import OPERATIONS
+from localcloud.oss.catalog import ROWS, find_operation
+from localcloud.oss.operations import OPERATIONS
 from localcloud.sts import ALLOW_ALL, StsStandIn
 
 NUMBERS = itertools.count()

@@ -28,7 +28,7 @@ from oss_apps import (
 from support import RunningServer
 
 from localcloud.oss import OssStandIn
-from localcloud.oss_storage import Bucket
+from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
 # What an app of the tests may do: all of its kind below its prefix.

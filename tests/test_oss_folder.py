@@ -21,7 +21,7 @@ from oss_support import BUCKET, BucketClient, user_key
 from support import PATIENCE_SECONDS
 
 from localcloud.oss import OssStandIn
-from localcloud.oss_folder import MARK, SUFFIX, FolderError, taken
+from localcloud.oss.folder import MARK, SUFFIX, FolderError, taken
 from localcloud.sts import StsStandIn
 
 ROOT = Path(__file__).parent.parent
@@ -517,7 +517,7 @@ def test_of_many_who_take_a_new_folder_at_once_one_has_it(tmp_path: Path) -> Non
 HOLD = """
 import sys
 from pathlib import Path
-from localcloud.oss_folder import taken
+from localcloud.oss.folder import taken
 
 with taken(Path(sys.argv[1])):
     print("taken", flush=True)

@@ -35,10 +35,10 @@ from oss_cloud import (
 from oss_support import BUCKET, KeyPair, OssReply
 from urllib3.filepost import encode_multipart_formdata
 
-from localcloud import oss as oss_module
 from localcloud.oss import OssStandIn
-from localcloud.oss_form import Form, read_form
-from localcloud.oss_request import Body
+from localcloud.oss import stand_in as oss_module
+from localcloud.oss.form import Form, read_form
+from localcloud.oss.request import Body
 from localcloud.sts import ALLOW_ALL
 from tokenserver.sts.client import StsClient
 

@@ -29,9 +29,9 @@ from oss_support import BucketClient, OssReply, RemoteOss, read_from, user_key
 from support import PATIENCE_SECONDS
 
 from localcloud.oss import CUT_OFF, OssStandIn
-from localcloud.oss_catalog import ROWS
-from localcloud.oss_operations import MAX_KEYS, OPERATIONS
-from localcloud.oss_storage import MIN_PART_BYTES, Bucket
+from localcloud.oss.catalog import ROWS
+from localcloud.oss.operations import MAX_KEYS, OPERATIONS
+from localcloud.oss.storage import MIN_PART_BYTES, Bucket
 from localcloud.sts import StsStandIn
 
 HELLO_MD5 = "5D41402ABC4B2A76B9719D911017C592"

@@ -17,8 +17,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from oss2 import ProviderAuth
 
-from localcloud.oss_error import OssError
-from localcloud.oss_signature import (
+from localcloud.oss.errors import OssError
+from localcloud.oss.signature import (
     SIGNED_SUBRESOURCES,
     Signable,
     Signature,

@@ -35,9 +35,9 @@ from oss_support import (
 from support import PATIENCE_SECONDS
 
 from localcloud.oss import OssStandIn
-from localcloud.oss_error import OssError
-from localcloud.oss_folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
-from localcloud.oss_storage import (
+from localcloud.oss.errors import OssError
+from localcloud.oss.folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
+from localcloud.oss.storage import (
     CHUNK_BYTES,
     MIN_PART_BYTES,
     Bucket,

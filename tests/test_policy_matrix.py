@@ -16,7 +16,7 @@ from policy_support import Place, expected_grants, may
 from support import POLICY_DIRECTORY
 
 from localcloud.oss import OssStandIn
-from localcloud.oss_operations import OPERATIONS
+from localcloud.oss.operations import OPERATIONS
 from localcloud.sts import StsStandIn
 
 ROOT = POLICY_DIRECTORY.parent
@@ -26,7 +26,7 @@ FILES = {
     "read": "policy/bucket_read_policy.txt",
     "write": "policy/bucket_write_policy.txt",
     "read_write": "policy/bucket_read_write_policy.txt",
-    "upload_page": "localcloud/upload_page_policy.txt",
+    "upload_page": "localcloud/page/upload_page_policy.txt",
 }
 
 

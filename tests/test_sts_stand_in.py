@@ -28,7 +28,6 @@ from alibabacloud_tea_openapi.exceptions import ClientException, ThrottlingExcep
 from alibabacloud_tea_openapi.utils_models import Config
 from support import PATIENCE_SECONDS, reserved_port
 
-from localcloud import sts as sts_module
 from localcloud.sts import (
     FORM,
     JSON,
@@ -48,6 +47,7 @@ from localcloud.sts import (
     rpc_signature,
     rpc_string_to_sign,
 )
+from localcloud.sts import stand_in as sts_module
 
 ACCOUNT = "acs:ram::1234567890123456"
 ROLE_ARN = f"{ACCOUNT}:role/app"

@@ -35,7 +35,7 @@ from support import (
 
 import localcloud.page
 from localcloud.oss import CUT_OFF, CorsRule, OssStandIn
-from localcloud.oss_storage import Bucket
+from localcloud.oss.storage import Bucket
 from localcloud.page import UploadPage
 from localcloud.sts import Close, Fail, StsStandIn
 

@@ -22,7 +22,7 @@ from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
 from tokenserver.login.users import role_session_name
 
-TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "upload_page_policy.txt"
+TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))
 PAIRS = [
     pytest.param(("al", "alice"), id="one begins like the other"),

@@ -11,7 +11,7 @@ at once and whole (os.replace).  Bytes that no record names are what is left of 
 upload that was cut off, and are deleted, at the latest when the bucket is opened again.
 A record is written among the bytes and then moved to its place, never changed there.
 
-Other files may be in these folders: what has no name of ours (localcloud.oss_folder),
+Other files may be in these folders: what has no name of ours (localcloud.oss.folder),
 and what is a link, is neither read nor written nor deleted.
 
 Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documentation.
@@ -35,10 +35,10 @@ from typing import Any, BinaryIO, TypeVar
 
 from fastcrc import crc64
 
-from localcloud.oss_error import OssError
-from localcloud.oss_folder import BucketFolder, is_file, is_folder, naming
+from localcloud.oss.errors import OssError
+from localcloud.oss.folder import BucketFolder, is_file, is_folder, naming
 
-logger = logging.getLogger("localcloud.oss_storage")
+logger = logging.getLogger("localcloud.oss.storage")
 
 CHUNK_BYTES = 256 * 1024
 MIN_PART_BYTES = 100 * 1024  # of every part but the last

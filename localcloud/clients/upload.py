@@ -1,7 +1,7 @@
 """Upload a file to OSS with a token from the token server, as an app does.
 
     pip install oss2
-    python localcloud/upload.py photo.jpg
+    python localcloud/clients/upload.py photo.jpg
 
 The provider fetches a token when the SDK asks for one, and the next when the old one
 is about to expire; an upload of many parts is carried on with it.

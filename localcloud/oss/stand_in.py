@@ -24,7 +24,7 @@ come near it; path style is accepted from everybody; by default any origin may s
 request (CORS); which of several errors is reported is ours where the documentation
 gives no order.
 
-Sources: the OSS documentation, and the SDKs named in localcloud.oss_signature.
+Sources: the OSS documentation, and the SDKs named in localcloud.oss.signature.
 """
 
 from __future__ import annotations
@@ -55,18 +55,18 @@ from typing import cast
 
 from localcloud import ram
 from localcloud.loopback import LoopbackHandler, LoopbackServer
-from localcloud.oss_catalog import Operation
-from localcloud.oss_error import OssError, not_imitated
-from localcloud.oss_folder import taken
-from localcloud.oss_form import (
+from localcloud.oss.catalog import Operation
+from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.folder import taken
+from localcloud.oss.form import (
     allowed_sizes,
     post_object,
     read_form,
     read_form_signature,
     required_field,
 )
-from localcloud.oss_operations import OPERATIONS, Authorize, Call, read_source
-from localcloud.oss_request import (
+from localcloud.oss.operations import OPERATIONS, Authorize, Call, read_source
+from localcloud.oss.request import (
     BUCKET_NAME,
     MAX_BODY_BYTES,
     Body,
@@ -76,8 +76,8 @@ from localcloud.oss_request import (
     check_place,
     document,
 )
-from localcloud.oss_signature import Signature, read_signature
-from localcloud.oss_storage import Bucket, read_chunks
+from localcloud.oss.signature import Signature, read_signature
+from localcloud.oss.storage import Bucket, read_chunks
 from localcloud.sts import Caller, Refused, StsStandIn
 
 logger = logging.getLogger("localcloud.oss")

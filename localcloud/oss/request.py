@@ -10,10 +10,10 @@ from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from localcloud.oss_catalog import Operation, find_operation
-from localcloud.oss_error import OssError, not_imitated
-from localcloud.oss_signature import SIGNED_SUBRESOURCES, Signable
-from localcloud.oss_storage import CHUNK_BYTES
+from localcloud.oss.catalog import Operation, find_operation
+from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.signature import SIGNED_SUBRESOURCES, Signable
+from localcloud.oss.storage import CHUNK_BYTES
 from localcloud.sts import as_xml
 
 MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form

@@ -20,7 +20,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any, NamedTuple
 
-from localcloud.oss_error import OssError
+from localcloud.oss.errors import OssError
 from localcloud.ram import unique
 
 MAX_SIZE = 2**63 - 1  # in a content-length-range

@@ -1,7 +1,7 @@
 """The folder with the objects of the OSS stand-in: whose it is, and who uses it.
 
     <folder>/oss-stand-in.json          the mark, locked while a process has the folder
-             <bucket>.oss-stand-in/     a bucket, as localcloud.oss_storage has it
+             <bucket>.oss-stand-in/     a bucket, as localcloud.oss.storage has it
 
 A folder that is empty gets the mark; one that is not empty has to bear it.  What a
 person puts beside our files stays: a file is ours only if it has a name that this

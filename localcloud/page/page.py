@@ -1,4 +1,4 @@
-"""The upload page on loopback: localcloud/upload.html, with settings of its own.
+"""The upload page on loopback: localcloud/page/upload.html, with settings of its own.
 
     with UploadPage({"tokenUrl": server_url, "endpoint": oss.url}) as page:
         ...  # open page.url in a browser

@@ -16,8 +16,8 @@ from typing import Any, BinaryIO, NamedTuple
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from localcloud.oss_error import OssError, not_imitated
-from localcloud.oss_request import (
+from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.request import (
     OVERRIDES,
     Place,
     Reply,
@@ -26,8 +26,8 @@ from localcloud.oss_request import (
     decode_path,
     document,
 )
-from localcloud.oss_signature import iso_time, read_date
-from localcloud.oss_storage import (
+from localcloud.oss.signature import iso_time, read_date
+from localcloud.oss.storage import (
     Bucket,
     Content,
     Incoming,

@@ -25,7 +25,7 @@ from email.utils import parsedate_to_datetime
 from typing import NamedTuple
 from urllib.parse import quote
 
-from localcloud.oss_error import OssError, not_imitated
+from localcloud.oss.errors import OssError, not_imitated
 
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
 MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a URL and of a form, if V4 signed them

@@ -1,7 +1,7 @@
 // Upload a file to OSS with a token from the token server, as an app does.
 //
-//     npm install --prefix localcloud
-//     node localcloud/upload.mjs photo.jpg
+//     npm install --prefix localcloud/clients
+//     node localcloud/clients/upload.mjs photo.jpg
 
 import { basename } from "node:path";
 import { parseArgs } from "node:util";

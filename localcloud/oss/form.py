@@ -20,11 +20,11 @@ from multipart import (
     parse_options_header,
 )
 
-from localcloud.oss_error import OssError, not_imitated
-from localcloud.oss_operations import content_headers, kept_headers
-from localcloud.oss_post_policy import check_policy
-from localcloud.oss_request import Body, Reply, document
-from localcloud.oss_signature import (
+from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.operations import content_headers, kept_headers
+from localcloud.oss.post_policy import check_policy
+from localcloud.oss.request import Body, Reply, document
+from localcloud.oss.signature import (
     ALGORITHM,
     IN_FORM,
     MAX_CLOCK_SKEW_SECONDS,
@@ -38,7 +38,7 @@ from localcloud.oss_signature import (
     v1_signature,
     v4_signature,
 )
-from localcloud.oss_storage import Bucket, StoredObject
+from localcloud.oss.storage import Bucket, StoredObject
 
 MAX_FIELD_BYTES = 2 * 2**20  # of all fields together, less the file
 MAX_FIELDS = 100
