@@ -45,13 +45,16 @@ class LoopbackServer(ThreadingHTTPServer):
         self.server_close()
 
     def server_bind(self) -> None:
+        """Bind the port, without a look-up of this machine's name."""
         socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for a name
 
     def process_request(self, request: Any, client_address: Any) -> None:
+        """Serve a connection in a thread, and know it for server_close()."""
         self._connections.add(request)
         super().process_request(request, client_address)
 
     def server_close(self) -> None:
+        """End every connection, then do as usual: wait for the threads."""
         for connection in self._connections:
             with suppress(OSError):  # closed by its own thread already
                 connection.shutdown(socket.SHUT_RDWR)
@@ -66,6 +69,7 @@ class LoopbackHandler(BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
 
     def handle(self) -> None:
+        """Serve requests until the connection ends."""
         with suppress(ConnectionError, TimeoutError):  # the client went away
             super().handle()
 

@@ -78,6 +78,7 @@ def is_arn_like(arn: str, pattern: str) -> bool:
 
 
 def is_within(address: Any, network: Any) -> bool:
+    """Tell whether *address*, a network too, lies within *network*."""
     return bool(address.version == network.version and address.subnet_of(network))
 
 
@@ -149,6 +150,7 @@ class Condition:
     values: tuple[Any, ...]
 
     def holds(self, context: Mapping[str, str]) -> bool:
+        """Tell whether the condition is met by the condition keys of a request."""
         read, compare, negated = self.operator
         try:
             requested = read(context[self.key])
@@ -171,6 +173,7 @@ class Statement:
     conditions: tuple[Condition, ...]
 
     def applies(self, action: str, resource: str, context: Mapping[str, str]) -> bool:
+        """Tell whether this statement is about *action* on *resource*, an ARN."""
         action = action.casefold()
         return (
             any(is_like(action, a) for a in self.actions) != self.is_not_action
@@ -181,6 +184,8 @@ class Statement:
 
 @dataclass(frozen=True)
 class Policy:
+    """Statements, in no order: a Deny counts wherever it stands."""
+
     statements: tuple[Statement, ...]
 
 
@@ -223,6 +228,7 @@ def check_elements(document: Any, required: set[str], *optional: str) -> None:
 
 
 def parse_statement(statement: Any) -> Statement:
+    """Return *statement* as it is evaluated.  Raises ValueError if it is not one."""
     is_not_action = isinstance(statement, dict) and "NotAction" in statement
     action = "NotAction" if is_not_action else "Action"
     check_elements(statement, {"Effect", action, "Resource"}, "Condition")

@@ -31,6 +31,7 @@ from support import PATIENCE_SECONDS, reserved_port
 from localcloud.sts import (
     FORM,
     JSON,
+    MANDATORY,
     Behaviour,
     Caller,
     Close,
@@ -43,6 +44,7 @@ from localcloud.sts import (
     StsStandIn,
     acs3_signature,
     acs3_string_to_sign,
+    calls,
     canonical_query,
     rpc_signature,
     rpc_string_to_sign,
@@ -1066,7 +1068,7 @@ def test_repeated_parameter_is_not_imitated(sts: StsStandIn) -> None:
 
 
 def test_repeated_common_parameter_is_not_imitated(sts: StsStandIn) -> None:
-    common = dict.fromkeys(sts_module.MANDATORY["RPC"], "a") | {
+    common = dict.fromkeys(MANDATORY["RPC"], "a") | {
         "Action": "GetCallerIdentity",
         "Format": "JSON",
         "SignatureMethod": "HMAC-SHA1",
@@ -1560,7 +1562,7 @@ def test_requests_are_forgotten_when_cleared(sts: StsStandIn) -> None:
 def test_latest_of_many_requests_are_kept(
     clock: Clock, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(sts_module, "REQUESTS_KEPT", 2)
+    monkeypatch.setattr(calls, "REQUESTS_KEPT", 2)
     with StsStandIn(clock=clock) as sts:
         for name in ("alice", "bob", "carol"):
             call_acs3(sts, RoleSessionName=name)

@@ -10,11 +10,11 @@ from ipaddress import ip_address
 from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
+from localcloud.markup import as_xml
 from localcloud.oss.catalog import Operation, find_operation
 from localcloud.oss.errors import OssError, not_imitated
 from localcloud.oss.signature import SIGNED_SUBRESOURCES, Signable
 from localcloud.oss.storage import CHUNK_BYTES
-from localcloud.sts import as_xml
 
 MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
