@@ -50,7 +50,8 @@ from oss_support import BUCKET, KeyPair, OssReply
 from support import PATIENCE_SECONDS
 
 from localcloud.oss import CorsRule, OssStandIn
-from localcloud.oss.request import Reply, Request
+from localcloud.oss.replies import Reply
+from localcloud.oss.request import Request
 from localcloud.sts import ALLOW_ALL
 from tokenserver.sts.client import StsClient
 

@@ -37,8 +37,8 @@ from urllib3.filepost import encode_multipart_formdata
 
 from localcloud.oss import OssStandIn
 from localcloud.oss import stand_in as oss_module
+from localcloud.oss.body import Body
 from localcloud.oss.form import Form, read_form
-from localcloud.oss.request import Body
 from localcloud.sts import ALLOW_ALL
 from tokenserver.sts.client import StsClient
 

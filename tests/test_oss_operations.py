@@ -30,8 +30,10 @@ from support import PATIENCE_SECONDS
 
 from localcloud.oss import CUT_OFF, OssStandIn
 from localcloud.oss.catalog import ROWS
-from localcloud.oss.operations import MAX_KEYS, OPERATIONS
-from localcloud.oss.storage import MIN_PART_BYTES, Bucket
+from localcloud.oss.operations import OPERATIONS
+from localcloud.oss.operations.call import MAX_KEYS
+from localcloud.oss.parts import MIN_PART_BYTES
+from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
 HELLO_MD5 = "5D41402ABC4B2A76B9719D911017C592"

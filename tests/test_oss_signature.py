@@ -18,13 +18,9 @@ from hypothesis import strategies as st
 from oss2 import ProviderAuth
 
 from localcloud.oss.errors import OssError
-from localcloud.oss.signature import (
-    SIGNED_SUBRESOURCES,
-    Signable,
-    Signature,
-    read_date,
-    read_signature,
-)
+from localcloud.oss.signature import read_signature
+from localcloud.oss.signed import SIGNED_SUBRESOURCES, Signable, Signature
+from localcloud.oss.times import read_date
 
 SECRET = "secretexample"
 TOKEN = "TOK/+="

@@ -37,13 +37,9 @@ from support import PATIENCE_SECONDS
 from localcloud.oss import OssStandIn
 from localcloud.oss.errors import OssError
 from localcloud.oss.folder import MARK, SUFFIX, BucketFolder, ObjectFolder, read_id
-from localcloud.oss.storage import (
-    CHUNK_BYTES,
-    MIN_PART_BYTES,
-    Bucket,
-    Incoming,
-    StoredObject,
-)
+from localcloud.oss.parts import MIN_PART_BYTES
+from localcloud.oss.records import CHUNK_BYTES, Description, Incoming, StoredObject
+from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
 ROOT = Path(__file__).parent.parent
@@ -90,7 +86,7 @@ def append(bucket: Bucket, key: str, position: int, data: bytes) -> StoredObject
 
 def store(bucket: Bucket, key: str, data: bytes, **headers: str) -> StoredObject:
     with bucket.receive(key, [data]) as incoming:
-        return bucket.store(key, incoming, headers)
+        return bucket.store(key, incoming, Description(headers))
 
 
 # --- Restarts -------------------------------------------------------------------
@@ -732,7 +728,7 @@ def test_one_object_is_made_where_several_may_not_be_overwritten(
 
     def put(data: bytes) -> None:
         with bucket.receive("cat", [data]) as incoming:
-            bucket.store("cat", incoming, {}, may_overwrite=False)
+            bucket.store("cat", incoming, Description(), may_overwrite=False)
 
     outcomes = at_once(bucket, *[lambda: put(b"cat")] * 4)
 

@@ -235,6 +235,7 @@ class Row(NamedTuple):
     version_action: str  # for a request that names a version
 
     def matches(self, query: Mapping[str, str], headers: Mapping[str, str]) -> bool:
+        """Tell whether a request has all that this operation is known by."""
         return (not self.header or self.header in headers) and all(
             name in query and value in ("", query[name])
             for name, value in self.query.items()
@@ -255,6 +256,7 @@ def read_catalog(text: str) -> dict[tuple[str, str], list[Row]]:
 
 
 def read_row(method: str, known_by: str, name: str, action: str = "") -> Row:
+    """Return a line of the catalog for one of its methods."""
     parts = [part for part in known_by.split("&") if part != "-"]
     query = dict(part.partition("=")[::2] for part in parts if part[-1] != ":")
     header = "".join(part[:-1] for part in parts if part[-1] == ":")

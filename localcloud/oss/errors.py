@@ -101,3 +101,7 @@ class OssError(Exception):
 def not_imitated(what: str) -> OssError:
     """Return the loud error for what OSS may know and this stand-in does not."""
     return OssError("NotImplemented", f"The OSS stand-in does not imitate {what}.")
+
+
+class CutOff(Exception):
+    """The connection is to end here, without a reply."""

@@ -47,7 +47,7 @@ def taken(path: Path) -> Iterator[ObjectFolder]:
     with naming(path):
         with contextlib.suppress(FileExistsError):
             path.mkdir(parents=True)
-        names = set(os.listdir(path))
+        names = {entry.name for entry in path.iterdir()}
         has_others = bool(names - {MARK})
         if has_others and MARK not in names:
             raise not_for_objects(path)
@@ -78,6 +78,7 @@ def naming(path: Path) -> Iterator[None]:
 
 
 def not_for_objects(path: Path) -> FolderError:
+    """Return the error for a folder that holds other files, and no mark."""
     return FolderError(
         path,
         f"it holds other files and no valid {MARK}, the mark of a folder for objects; "

@@ -20,25 +20,26 @@ from multipart import (
     parse_options_header,
 )
 
+from localcloud.oss.body import Body
 from localcloud.oss.errors import OssError, not_imitated
-from localcloud.oss.operations import content_headers, kept_headers
+from localcloud.oss.headers import content_headers, kept_headers
 from localcloud.oss.post_policy import check_policy
-from localcloud.oss.request import Body, Reply, document
-from localcloud.oss.signature import (
+from localcloud.oss.records import Description, StoredObject
+from localcloud.oss.replies import Reply, document
+from localcloud.oss.signature import refuse_other_schemes
+from localcloud.oss.signature_v1 import v1_signature
+from localcloud.oss.signature_v4 import (
     ALGORITHM,
     IN_FORM,
-    MAX_CLOCK_SKEW_SECONDS,
     MAX_EXPIRES_SECONDS,
-    Signature,
     invalid,
     invalid_date,
     read_credential,
     read_v4_time,
-    refuse_other_schemes,
-    v1_signature,
     v4_signature,
 )
-from localcloud.oss.storage import Bucket, StoredObject
+from localcloud.oss.signed import MAX_CLOCK_SKEW_SECONDS, Signature
+from localcloud.oss.storage import Bucket
 
 MAX_FIELD_BYTES = 2 * 2**20  # of all fields together, less the file
 MAX_FIELDS = 100
@@ -55,10 +56,12 @@ class Form:
     file: Iterator[bytes]
 
     def field(self, name: str) -> str:
+        """Return the value of the field *name*, or ""."""
         return self.fields.get(name.lower(), "")
 
     @property
     def key(self) -> str:
+        """The key of the object, with the name of the file filled in."""
         return self.field("key").replace("${filename}", self.filename)
 
 
@@ -90,6 +93,7 @@ def read_form(content_type: str, body: Body) -> Form:
 
 
 def text(value: bytes) -> str:
+    """Return the value of a field.  Raises OssError if it is not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -155,6 +159,7 @@ def read_form_signature(form: Form, now: float, region: str) -> Signature | None
 
 
 def required_field(form: Form, name: str) -> str:
+    """Return the value of the field *name*.  Raises OssError if there is none."""
     value = form.field(name)
     if not value:
         raise OssError(
@@ -193,7 +198,7 @@ def post_object(form: Form, bucket: Bucket, url: str, sizes: range) -> Reply:
     is_forbidden = form.field("x-oss-forbid-overwrite").lower() == "true"
     with bucket.receive(form.key, within(sizes, form.file)) as incoming:
         stored = bucket.store(
-            form.key, incoming, headers, may_overwrite=not is_forbidden
+            form.key, incoming, Description(headers), may_overwrite=not is_forbidden
         )
     return form_reply(form, bucket, url, stored)
 
@@ -211,6 +216,7 @@ def within(sizes: range, chunks: Iterable[bytes]) -> Iterator[bytes]:
 
 
 def form_reply(form: Form, bucket: Bucket, url: str, stored: StoredObject) -> Reply:
+    """Return the reply that the fields success_action_... ask for."""
     headers = content_headers(stored.etag, stored.content)
     etag = headers["ETag"]
     headers["Location"] = f"{url}/{bucket.name}/{quote(form.key)}"

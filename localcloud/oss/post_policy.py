@@ -45,6 +45,7 @@ class Condition:
     wanted: str | list[str]
 
     def is_met(self, value: str) -> bool:
+        """Tell whether the field may have this *value*."""
         match self.operator:
             case "eq":
                 return value == self.wanted
@@ -98,6 +99,7 @@ def check_policy(
 
 
 def invalid_by_policy(reason: str, ec: str) -> OssError:
+    """Return the error for a form that its policy does not allow."""
     return OssError("AccessDenied", f"Invalid according to Policy: {reason}", ec=ec)
 
 
@@ -157,6 +159,7 @@ def unescaped_dollar(escape: re.Match[str]) -> str:
 
 
 def refuse_constant(name: str) -> None:
+    """Raise ValueError for NaN or Infinity, which JSON does not have."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -230,8 +233,10 @@ def read_sizes(low: Any, high: Any) -> range:
 
 
 def is_size(value: Any) -> bool:
+    """Tell whether *value* is a number of bytes."""
     return type(value) is int and 0 <= value <= MAX_SIZE  # True is an int to Python
 
 
 def invalid_policy(reason: str, ec: str = "") -> OssError:
+    """Return the error for a policy that cannot be read."""
     return OssError("InvalidPolicyDocument", f"Invalid Policy: {reason}", ec=ec)

@@ -1,25 +1,21 @@
-"""A request to OSS taken apart, and what goes back."""
+"""A request to OSS, taken apart."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
-from typing import Any, BinaryIO
 from urllib.parse import unquote_to_bytes
 
-from localcloud.markup import as_xml
+from localcloud.oss.body import Body
 from localcloud.oss.catalog import Operation, find_operation
 from localcloud.oss.errors import OssError, not_imitated
-from localcloud.oss.signature import SIGNED_SUBRESOURCES, Signable
-from localcloud.oss.storage import CHUNK_BYTES
+from localcloud.oss.signed import SIGNED_SUBRESOURCES, Signable
 
-MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 MAX_KEY_BYTES = 1023
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;[^\n]*)?\r?\n")
 
 # What else may be in the query, and what the stand-in makes nothing of.
 UNDERSTOOD = {"continuation-token", "security-token"}
@@ -31,83 +27,6 @@ OVERRIDES = {  # what GetObject may be asked to send instead of a header it keep
     "response-content-type": "Content-Type",
     "response-expires": "Expires",
 }
-
-
-class Body:
-    """The body of a request, which is read only as far as it is asked for.
-
-    *length* is None if it comes in chunks.  *before* is called before the first read.
-    A body that no header announces is empty.
-    """
-
-    def __init__(
-        self,
-        file: BinaryIO,
-        length: int | None,
-        before: Callable[[], None],
-        *,
-        is_announced: bool,
-    ) -> None:
-        self.length = length
-        self.is_announced = is_announced
-        self.is_begun = False
-        self.is_read = length == 0
-        self._file = file
-        self._before = before
-        self._rest = self._read()
-
-    def check_announced(self) -> None:
-        """Raise OssError for a body that is to be stored, but was not announced."""
-        if not self.is_announced:
-            raise OssError("MissingContentLength")
-
-    def chunks(self) -> Iterator[bytes]:
-        """Return what is left of it.  Raises OssError if it ends early."""
-        return self._rest
-
-    def _read(self) -> Iterator[bytes]:
-        self.is_begun = True
-        try:
-            if not self.is_read:
-                self._before()
-            if self.length is None:
-                yield from self._chunked()
-            else:
-                yield from self._exactly(self.length)
-        except OSError:  # the client has gone away, or sends no more
-            raise OssError("IncompleteBody") from None
-        self.is_read = True
-
-    def _exactly(self, size: int) -> Iterator[bytes]:
-        while size:
-            chunk = self._file.read(min(size, CHUNK_BYTES))
-            if not chunk:
-                raise OssError("IncompleteBody")
-            size -= len(chunk)
-            yield chunk
-
-    def _chunked(self) -> Iterator[bytes]:
-        while True:
-            line = CHUNK_LINE.fullmatch(self._file.readline(100))
-            if not line:
-                raise OssError("IncompleteBody")
-            size = int(line[1], 16)
-            if not size:
-                break
-            yield from self._exactly(size)
-            if self._file.readline(2) != b"\r\n":
-                raise OssError("IncompleteBody")
-        while self._file.readline(1000) not in (b"\r\n", b"\n", b""):
-            pass  # trailers
-
-    def read(self, limit: int) -> bytes:
-        """Return the whole of it.  Raises OssError for more than *limit* bytes."""
-        data = b""
-        for chunk in self.chunks():
-            data += chunk
-            if len(data) > limit:
-                raise OssError("EntityTooLarge")
-        return data
 
 
 @dataclass(frozen=True)
@@ -141,6 +60,7 @@ class Request:
 
     @property
     def signable(self) -> Signable:
+        """What a signature of it covers."""
         return Signable(self.method, self.query, self.headers)
 
     def places(self, buckets: Mapping[str, object]) -> list[Place]:
@@ -229,32 +149,3 @@ def check_place(place: Place) -> None:
         raise OssError("InvalidBucketName", details={"BucketName": place.bucket})
     if len(place.key.encode()) > MAX_KEY_BYTES or place.key.startswith(("/", "\\")):
         raise OssError("InvalidObjectName", details={"ObjectName": place.key})
-
-
-# --- What goes back -------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Reply:
-    """A reply: *body*, or *size* bytes of *file*, which the one who sends it closes."""
-
-    status: int = 200
-    headers: Mapping[str, str] = field(default_factory=dict)
-    body: bytes = b""
-    file: BinaryIO | None = None
-    size: int = 0
-
-
-def document(
-    name: str,
-    members: Mapping[str, Any] | str,
-    headers: Mapping[str, str] | None = None,
-) -> Reply:
-    """Return a reply with an XML document.
-
-    Its Content-Type has no charset: the SDKs for Android and iOS take anything but the
-    bare type for the answer of a callback.
-    """
-    xml = f'<?xml version="1.0" encoding="UTF-8"?>\n{as_xml(name, members)}'
-    headers = {"Content-Type": "application/xml", **(headers or {})}
-    return Reply(200, headers, xml.encode())

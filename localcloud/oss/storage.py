@@ -19,98 +19,49 @@ Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documenta
 
 from __future__ import annotations
 
-import base64
 import errno
 import hashlib
 import json
 import logging
 import os
-import re
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, astuple, dataclass, field, replace
+from contextlib import contextmanager
+from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import BinaryIO
 
 from fastcrc import crc64
 
 from localcloud.oss.errors import OssError
 from localcloud.oss.folder import BucketFolder, is_file, is_folder, naming
-
-logger = logging.getLogger("localcloud.oss.storage")
-
-CHUNK_BYTES = 256 * 1024
-MIN_PART_BYTES = 100 * 1024  # of every part but the last
-
-OBJECT_RECORD = re.compile(r"[0-9a-f]{64}\.json")
-UPLOAD_RECORD = "upload.json"
-PART_RECORD = re.compile(r"[0-9]{5}\.json")
-UNREADABLE = (
-    OSError,
-    ValueError,
-    TypeError,
-    KeyError,
-    AttributeError,
-    RecursionError,
+from localcloud.oss.parts import wanted_parts
+from localcloud.oss.records import (
+    OBJECT_RECORD,
+    PART_RECORD,
+    UPLOAD_RECORD,
+    Content,
+    Description,
+    Incoming,
+    Part,
+    StoredObject,
+    Upload,
+    appendable_etag,
+    delete_records,
+    object_record,
+    own_records,
+    part_record,
+    read_chunks,
+    read_object,
+    read_or_note,
+    read_part,
+    read_upload,
+    readable,
+    remove,
+    write_content,
 )
 
-T = TypeVar("T")
-
-
-@dataclass(frozen=True)
-class Content:
-    """Bytes that were received whole.  *file* is a name in the bucket's data folder."""
-
-    file: str
-    size: int
-    md5: str  # upper-case hex
-    crc64: int
-
-    @property
-    def content_md5(self) -> str:
-        """The digest as the header Content-MD5 has it."""
-        return base64.b64encode(bytes.fromhex(self.md5)).decode()
-
-
-@dataclass
-class Incoming:
-    """Content that is deleted again unless an object or a part keeps it."""
-
-    content: Content
-    is_kept: bool = False
-
-
-@dataclass(frozen=True)
-class StoredObject:
-    """An object.  *headers* are those to send with it, Content-Type among them."""
-
-    key: str
-    content: Content
-    etag: str
-    modified_at: float  # unix seconds
-    kind: str = "Normal"  # or Multipart or Appendable
-    headers: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True)
-class Part:
-    """A part of an upload; its ETag is the digest of its content."""
-
-    number: int
-    content: Content
-    modified_at: float
-
-
-@dataclass
-class Upload:
-    """A multipart upload.  *parts* changes, guarded by the lock of its bucket."""
-
-    id: str
-    key: str
-    headers: Mapping[str, str]
-    initiated_at: float
-    parts: dict[int, Part] = field(default_factory=dict)
+logger = logging.getLogger("localcloud.oss.storage")
 
 
 class Bucket:
@@ -141,33 +92,10 @@ class Bucket:
     def _load(self) -> None:
         """Read what an earlier process left, and delete what nothing of it names."""
         files = {path.name for path in filter(self._is_own_file, self._data.iterdir())}
-        used: set[str] = set()
-        unread: list[Path] = []  # what they name must stay
-
-        def read(path: Path, read_record: Callable[[Path], T]) -> T | None:
-            try:
-                return read_record(path)
-            except UNREADABLE:
-                unread.append(path)
-                return None
-
-        for path in own_records(self._records, OBJECT_RECORD):
-            stored = read(path, read_object)
-            if stored and stored.content.file in files:  # else a person has deleted it
-                self._objects[stored.key] = stored
-                used.add(stored.content.file)
+        unread: list[Path] = []  # the bytes that they name must stay
+        used = self._load_objects(files, unread)
         for folder in filter(self._is_own_upload, self._pending.iterdir()):
-            if not os.path.lexists(folder / UPLOAD_RECORD):
-                delete_records(folder)  # the process ended while it made or deleted it
-                continue
-            upload = read(folder / UPLOAD_RECORD, read_upload)
-            for path in own_records(folder, PART_RECORD):
-                part = read(path, read_part)
-                if upload and part and part.content.file in files:
-                    upload.parts[part.number] = part
-                    used.add(part.content.file)
-            if upload:
-                self._uploads[upload.id] = upload
+            used |= self._load_upload(folder, files, unread)
         if unread:
             logger.warning(
                 "bucket %s: these records cannot be read, so no bytes are deleted: %s",
@@ -177,6 +105,34 @@ class Bucket:
             return
         for file in files - used:
             remove(self._data / file)
+
+    def _load_objects(self, files: set[str], unread: list[Path]) -> set[str]:
+        """Read the records of objects; return those of *files* that they name."""
+        used = set()
+        for path in own_records(self._records, OBJECT_RECORD):
+            stored = read_or_note(path, read_object, unread)
+            if stored and stored.content.file in files:  # else a person has deleted it
+                self._objects[stored.key] = stored
+                used.add(stored.content.file)
+        return used
+
+    def _load_upload(
+        self, folder: Path, files: set[str], unread: list[Path]
+    ) -> set[str]:
+        """Read the records of an upload; return those of *files* that they name."""
+        if not os.path.lexists(folder / UPLOAD_RECORD):
+            delete_records(folder)  # the process ended while it made or deleted it
+            return set()
+        used = set()
+        upload = read_or_note(folder / UPLOAD_RECORD, read_upload, unread)
+        for path in own_records(folder, PART_RECORD):
+            part = read_or_note(path, read_part, unread)
+            if upload and part and part.content.file in files:
+                upload.parts[part.number] = part
+                used.add(part.content.file)
+        if upload:
+            self._uploads[upload.id] = upload
+        return used
 
     def _is_own_file(self, path: Path) -> bool:
         return self.folder.is_own(path.name) and is_file(path)
@@ -226,7 +182,7 @@ class Bucket:
         try:
             with file:
                 file.write(json.dumps(record, ensure_ascii=False))
-            os.replace(temporary, path)
+            temporary.replace(path)  # at once, in place of an earlier one
         except BaseException:
             remove(temporary)
             raise
@@ -236,7 +192,7 @@ class Bucket:
     def put(self, key: str, data: bytes) -> None:
         """Make *data* the object *key*."""
         with self.receive(key, [data]) as incoming:
-            self.store(key, incoming, {})
+            self.store(key, incoming, Description())
 
     def read(self, key: str) -> bytes:
         """Return the object *key*.  Raises OssError."""
@@ -254,24 +210,22 @@ class Bucket:
         self,
         key: str,
         incoming: Incoming,
-        headers: Mapping[str, str],
+        description: Description,
         *,
-        kind: str = "Normal",
-        etag: str = "",
         may_overwrite: bool = True,
         upload: Upload | None = None,
     ) -> StoredObject:
-        """Make *incoming* the object *key*.  The ETag is by default its MD5.
+        """Make *incoming* the object *key*.
 
         The *upload* that it comes from, if any, is over at the same moment.
         """
         stored = StoredObject(
             key=key,
             content=incoming.content,
-            etag=etag or incoming.content.md5,
+            etag=description.etag or incoming.content.md5,
             modified_at=self._clock(),
-            kind=kind,
-            headers=dict(headers),
+            kind=description.kind,
+            headers=dict(description.headers),
         )
         with self._lock:
             before = self._objects.get(key)
@@ -450,9 +404,11 @@ class Bucket:
             return self.store(
                 key,
                 incoming,
-                upload.headers,
-                kind="Multipart",
-                etag=f"{digest.hexdigest().upper()}-{len(contents)}",
+                Description(
+                    upload.headers,
+                    kind="Multipart",
+                    etag=f"{digest.hexdigest().upper()}-{len(contents)}",
+                ),
                 may_overwrite=may_overwrite,
                 upload=upload,
             )
@@ -478,135 +434,3 @@ class Bucket:
         """Delete the files of an upload that is over."""
         delete_records(self._pending / upload.id)
         self._discard(*(part.content for part in upload.parts.values()))
-
-
-def wanted_parts(
-    parts: Mapping[int, Part], wanted: list[tuple[int, str]]
-) -> list[Part]:
-    """Return the parts that a client wants to be its object.  Raises OssError."""
-    numbers = [number for number, _ in wanted]
-    if not wanted:
-        raise OssError("MalformedXML")
-    if numbers != sorted(set(numbers)):
-        raise OssError("InvalidPartOrder")
-    found = []
-    for number, etag in wanted:
-        part = parts.get(number)
-        if part is None or part.content.md5 != etag.strip('"').upper():
-            raise OssError("InvalidPart", details={"PartNumber": str(number)})
-        found.append(part)
-    for part in found[:-1]:
-        if part.content.size < MIN_PART_BYTES:
-            details = {
-                "PartNumber": str(part.number),
-                "ProposedSize": str(part.content.size),
-                "MinSizeAllowed": str(MIN_PART_BYTES),
-            }
-            raise OssError("EntityTooSmall", details=details)
-    return found
-
-
-def appendable_etag(content: Content) -> str:
-    """Return an ETag that changes with each append; OSS does not say how it does."""
-    text = f"{content.size}-{content.crc64}"
-    return hashlib.md5(text.encode()).hexdigest().upper()
-
-
-# --- Files ----------------------------------------------------------------------
-
-
-def readable(key: str) -> str:
-    """Return a file name that says which object it is, for a person who looks."""
-    name = re.sub(r"[^\w.-]", "_", key.rsplit("/", 1)[-1])
-    # Windows would leave out a dot at the end.
-    return name.encode()[-100:].decode(errors="ignore").rstrip(".")
-
-
-def write_content(name: str, file: BinaryIO, chunks: Iterable[bytes]) -> Content:
-    """Write *chunks* to *file*, which has that *name*; return what they are."""
-    size = checksum = 0
-    digest = hashlib.md5()
-    for chunk in chunks:
-        file.write(chunk)
-        digest.update(chunk)
-        checksum = crc64.xz(chunk, checksum)
-        size += len(chunk)
-    return Content(name, size, digest.hexdigest().upper(), checksum)
-
-
-def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Yield the next *size* bytes of *file*."""
-    while size > 0 and (chunk := file.read(min(size, CHUNK_BYTES))):
-        size -= len(chunk)
-        yield chunk
-
-
-def object_record(key: str) -> str:
-    """Return the name of the record of an object."""
-    return f"{hashlib.sha256(key.encode()).hexdigest()}.json"
-
-
-def part_record(number: int) -> str:
-    return f"{number:05}.json"
-
-
-def own_records(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
-    """Yield the files in *folder* that are called *name*."""
-    for path in folder.iterdir():
-        if name.fullmatch(path.name) and is_file(path):
-            yield path
-
-
-def read_object(path: Path) -> StoredObject:
-    """Read the record of an object.  Raises one of UNREADABLE, as the next two do."""
-    record = read_record(path)
-    stored = StoredObject(**record | {"content": read_content(record)})
-    if path.name != object_record(stored.key):
-        raise ValueError("the record is that of another object")
-    return stored
-
-
-def read_upload(path: Path) -> Upload:
-    return Upload(id=path.parent.name, **read_record(path))
-
-
-def read_part(path: Path) -> Part:
-    record = read_record(path)
-    part = Part(**record | {"content": read_content(record)})
-    if path.name != part_record(part.number):
-        raise ValueError("the record is that of another part")
-    return part
-
-
-def read_record(path: Path) -> dict[str, Any]:
-    if not is_file(path):
-        raise ValueError("the record is a link or no file")
-    record = json.loads(path.read_text("utf-8"))
-    if not isinstance(record, dict):
-        raise TypeError("the record is no object of JSON")
-    return record
-
-
-def read_content(record: Mapping[str, Any]) -> Content:
-    content = Content(**record["content"])
-    if [type(value) for value in astuple(content)] != [str, int, str, int]:
-        raise TypeError("the record has another kind of content")
-    return content
-
-
-def delete_records(folder: Path) -> None:
-    """Delete our files in the folder of an upload, and itself if it is empty then."""
-    remove(folder / UPLOAD_RECORD)  # first: without it there is no upload
-    with suppress(OSError):
-        for path in own_records(folder, PART_RECORD):
-            with suppress(*UNREADABLE):
-                read_part(path)
-                remove(path)
-        folder.rmdir()
-
-
-def remove(path: Path) -> None:
-    """Delete a file; on Windows one that is being read stays until the next start."""
-    with suppress(OSError):
-        if is_file(path):
-            path.unlink()

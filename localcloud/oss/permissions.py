@@ -1,0 +1,169 @@
+"""Who asks, and whether the policies let them.
+
+Sources: "Authorization syntax and elements" in the OSS documentation, and the pages of
+the EC in DENIALS.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timezone
+
+from localcloud import ram
+from localcloud.oss.catalog import Operation
+from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.request import Place, Request
+from localcloud.oss.signed import Signature
+from localcloud.oss.sources import read_source
+from localcloud.sts import Caller, Refused, StsStandIn
+
+# What STS says of a key and its token, and what OSS says of the same.
+OSS_CODE_OF = {
+    "InvalidAccessKeyId.NotFound": "InvalidAccessKeyId",
+    "InvalidAccessKeyId.Inactive": "InvalidAccessKeyId",
+    "InvalidSecurityToken.Expired": "SecurityTokenExpired",
+    "InvalidSecurityToken.Malformed": "InvalidSecurityToken",
+    "InvalidSecurityToken.MismatchWithAccessKey": (
+        "AccessKeyIdAndSecurityTokenNotMatch"
+    ),
+    "MissingSecurityToken": "InvalidSecurityToken",
+}
+
+# Headers, and fields of a form, that need an action of their own, on the same object,
+# and the values of them that change nothing.
+EXTRAS = {
+    "x-oss-object-acl": ("oss:PutObjectAcl", ("private", "default")),
+    "x-oss-tagging": ("oss:PutObjectTagging", ()),
+}
+
+# Headers, and fields of a form, that begin like these ask for what is not imitated.
+NOT_IMITATED = (
+    "x-oss-callback",
+    "x-oss-server-side-",
+    "x-oss-process",
+    "x-oss-symlink-",
+    "x-oss-traffic-limit",
+)
+
+DENIALS = {  # EC and message
+    ram.Decision.DENIED_BY_SESSION_POLICY: (
+        "0003-00000301",
+        "Access denied by authorizer's policy.",
+    ),
+    ram.Decision.DENIED_IMPLICITLY: (
+        "0003-00000001",
+        "You have no right to access this object because of bucket acl.",
+    ),
+    ram.Decision.DENIED_EXPLICITLY: (
+        "0003-00000201",
+        "Access denied by bucket policy.",
+    ),
+}
+
+
+def required(signature: Signature | None) -> Signature:
+    """Return *signature*.  Raises OssError if there is none, as all is private."""
+    if signature is None:
+        message = "Anonymous access is forbidden for this operation."
+        raise OssError("AccessDenied", message)
+    return signature
+
+
+def find_caller(sts: StsStandIn, signature: Signature) -> Caller:
+    """Return whose key signed.  Raises OssError unless the key may be used."""
+    try:
+        return sts.caller(signature.access_key_id, signature.security_token)
+    except Refused as refusal:
+        if not sts.knows(signature.access_key_id):
+            raise OssError("InvalidAccessKeyId") from None
+        raise OssError(OSS_CODE_OF[refusal.code]) from None
+
+
+@dataclass(frozen=True)
+class Permissions:
+    """What the policies let the caller of one request do.
+
+    *headers* are those of the request, or the fields of a form instead.  The *buckets*
+    belong to the account *owner*.
+    """
+
+    request: Request
+    headers: Mapping[str, str]
+    caller: Caller
+    buckets: Container[str]
+    owner: str
+    region: str
+
+    def check(self, action: str, place: Place) -> None:
+        """Raise OssError unless the policies allow *action* at *place*."""
+        account = self.caller.arn.split(":")[3]
+        if place.bucket in self.buckets and account != self.owner:
+            message = "The bucket you access does not belong to you."
+            raise OssError("AccessDenied", message)
+        session = self.caller.session
+        policy = ram.parse(session.policy) if session and session.policy else None
+        path = f"{place.bucket}/{place.key}" if place.key else place.bucket
+        decision = ram.decide(
+            self.caller.policies,
+            policy,
+            action,
+            f"acs:oss:oss-{self.region}:{account}:{path}",
+            condition_keys(self.request, self.headers, self.caller),
+        )
+        if decision is not ram.Decision.ALLOWED:
+            ec, message = DENIALS[decision]
+            implicitly = decision is ram.Decision.DENIED_IMPLICITLY
+            if implicitly and action == "oss:ListBuckets":
+                ec, message = "", "You are forbidden to list buckets."
+            raise OssError("AccessDenied", message, ec=ec)
+
+    def check_all(self, operation: Operation, place: Place) -> None:
+        """Raise OssError unless the policies allow all that *operation* needs.
+
+        DeleteMultipleObjects, which has no action here, checks each key itself.
+        """
+        if operation.action:
+            self.check(operation.action, place)
+        if operation.action == "oss:PutObject":
+            for name, (action, _) in EXTRAS.items():
+                if name in self.headers:
+                    self.check(action, place)
+        if operation.name in ("CopyObject", "UploadPartCopy"):
+            source = read_source(self.headers["x-oss-copy-source"])
+            self.check(source.action, source.place)
+
+
+def check_extras(headers: Mapping[str, str]) -> None:
+    """Raise OssError if *headers* ask for more than is imitated."""
+    for name in headers:
+        if name.startswith(NOT_IMITATED):
+            raise not_imitated(name)
+    for name, (_, harmless) in EXTRAS.items():
+        if name in headers and headers[name] not in harmless:
+            raise not_imitated(f"{name}: {headers[name]}")
+
+
+def condition_keys(
+    request: Request, headers: Mapping[str, str], caller: Caller
+) -> dict[str, str]:
+    """Return what the conditions of a policy may ask about *request*.
+
+    *headers* are those of it, or the fields of a form instead.  A parameter or header
+    that is there and empty is not one that is missing.
+    """
+    moment = datetime.fromtimestamp(int(request.received_at), timezone.utc)
+    optional = {
+        "acs:UserAgent": request.headers.get("user-agent"),
+        "oss:Prefix": request.query.get("prefix"),
+        "oss:Delimiter": request.query.get("delimiter"),
+        "oss:x-oss-acl": headers.get("x-oss-acl"),
+        "oss:x-oss-object-acl": headers.get("x-oss-object-acl"),
+    }
+    return {
+        "acs:SourceIp": request.client,
+        "acs:SecureTransport": "false",
+        "acs:CurrentTime": moment.strftime("%Y-%m-%dT%H:%M:%SZ"),
+        "acs:AccessId": caller.access_key_id,
+        **{name: value for name, value in optional.items() if value is not None},
+    }

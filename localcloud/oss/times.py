@@ -1,0 +1,29 @@
+"""Times as OSS reads and writes them."""
+
+from __future__ import annotations
+
+import re
+from datetime import datetime, timezone
+from email.utils import parsedate_to_datetime
+
+V4_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
+
+
+def read_date(text: str) -> float | None:
+    """Return the unix seconds of a Date, or of a time in V4's form, or None."""
+    try:
+        if V4_TIME.fullmatch(text):
+            moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
+        else:
+            moment = parsedate_to_datetime(text)
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=timezone.utc)
+        return moment.astimezone(timezone.utc).timestamp()
+    except (ValueError, OverflowError):  # the latter for a year beyond those there are
+        return None
+
+
+def iso_time(seconds: float) -> str:
+    """Return unix *seconds* as OSS writes times in XML."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")
