@@ -66,12 +66,28 @@ current time is too large.
 403 SignatureDoesNotMatch 0002-00000040 The request signature we calculated does not \
 match the signature you provided. Check your key and signing method.
 """
+
+# What this stand-in answers only if a test has it fail so.  Sources: "HTTP status code
+# 503", and the pages of 403 and 400.
+OTHER_ERRORS = """\
+503 ActiveRequestLimitExceeded - Max active request limit is exceeded
+503 CpuLimitExceeded - Please reduce your request rate
+503 DownloadTrafficRateLimitExceeded - Please reduce your download request traffic
+403 InvalidObjectState - The operation is not valid for the object's state
+503 MetaOperationQpsLimitExceeded - Qps limit for the meta operation is exceeded
+400 RequestTimeout - Your socket connection to the server was not read from or written \
+to within the timeout period.
+503 TotalQpsLimitExceeded - Max total qps limit is exceeded
+503 UploadTrafficRateLimitExceeded - Please reduce your upload request traffic
+403 UserDisable 0003-00000801 UserDisable
+"""
 ERRORS = {
     code: (int(status), "" if ec == "-" else ec, message)
     for status, code, ec, message in (
-        line.split(maxsplit=3) for line in ERROR_TABLE.splitlines()
+        line.split(maxsplit=3) for line in (ERROR_TABLE + OTHER_ERRORS).splitlines()
     )
 }
+CODES = ERRORS.keys() - {"NotImplemented"}  # those of OSS
 
 
 class OssError(Exception):

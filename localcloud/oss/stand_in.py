@@ -12,10 +12,12 @@ from contextlib import ExitStack, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from localcloud.failures import Failures
 from localcloud.loopback import LoopbackServer
 from localcloud.oss.body import Body
+from localcloud.oss.catalog import ROWS
 from localcloud.oss.cors import CorsRule, answer_preflight, cors_headers
-from localcloud.oss.errors import CutOff, OssError, not_imitated
+from localcloud.oss.errors import CODES, CutOff, OssError, not_imitated
 from localcloud.oss.folder import taken
 from localcloud.oss.form import (
     allowed_sizes,
@@ -42,6 +44,7 @@ logger = logging.getLogger("localcloud.oss")
 
 REQUESTS_KEPT = 10_000
 CUT_OFF = "CutOff"  # instead of an error code, for fail()
+FAILABLE = {row.name for rows in ROWS.values() for row in rows}
 
 
 @dataclass
@@ -85,7 +88,7 @@ class OssStandIn:
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
         self._cors: dict[str, Collection[CorsRule]] = {}
         self._requests: deque[Access] = deque(maxlen=REQUESTS_KEPT)
-        self._failures: dict[str, deque[str]] = {}
+        self._failures = Failures("OSS", FAILABLE, [*CODES, CUT_OFF])
 
     def __enter__(self) -> OssStandIn:
         with ExitStack() as stack:
@@ -131,14 +134,17 @@ class OssStandIn:
         with self._lock:
             self._requests.clear()
 
-    def fail(self, operation: str, *codes: str) -> None:
+    def fail(self, operation: str, *codes: str, always: bool = False) -> None:
         """Answer the next requests for *operation* with these errors, each once.
 
         An empty code stands for the usual answer; CUT_OFF ends the connection halfway
-        through the body of the request.
+        through the body of the request, without a reply.  With *always*, all requests
+        get the one code that is given.  "*" is every operation.  What was ordered for
+        *operation* before is forgotten: without codes, all is as usual again.  Only
+        what is signed and allowed fails so, as all else has an error of its own.
+        Raises ValueError for an operation or a code that OSS does not have.
         """
-        with self._lock:
-            self._failures[operation] = deque(codes)
+        self._failures.order(operation, codes, always=always)
 
     # What happens to a request
 
@@ -280,9 +286,7 @@ class OssStandIn:
 
     def _meet_failure(self, operation: str, body: Body) -> None:
         """Raise what fail() asked for, if it did."""
-        with self._lock:
-            codes = self._failures.get(operation)
-            code = codes.popleft() if codes else ""
+        code = self._failures.take(operation)
         if code == CUT_OFF:
             left = (body.length or 0) // 2
             for chunk in body.chunks():

@@ -26,7 +26,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import BinaryIO
@@ -203,6 +203,14 @@ class Bucket:
     def keys(self) -> list[str]:
         """Return the keys of all objects in their order."""
         return sorted(self.objects())
+
+    def clear(self) -> None:
+        """Delete all objects and all uploads."""
+        for key in self.objects():
+            self.delete(key)
+        for upload in self.uploads():
+            with suppress(OssError):  # it is over by now
+                self.abort(upload.id, upload.key)
 
     # Objects
 

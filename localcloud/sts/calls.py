@@ -7,7 +7,10 @@ from collections import deque
 from collections.abc import Iterator
 from contextlib import contextmanager
 
-from localcloud.sts.behaviours import Behaviour, Hang
+from localcloud.failures import Failures
+from localcloud.sts.behaviours import Behaviour, Fail, Hang
+from localcloud.sts.checks import ACTIONS
+from localcloud.sts.errors import ERRORS
 from localcloud.sts.request import Request
 
 REQUESTS_KEPT = 10_000  # of too many, the oldest are forgotten
@@ -21,6 +24,7 @@ class Calls:
         self._changed = threading.Condition()  # guards all below, and tells of changes
         self._requests: deque[Request] = deque(maxlen=REQUESTS_KEPT)
         self._received = 0  # since clear()
+        self._failures = Failures("STS", ACTIONS, ERRORS)
         self._script: deque[Behaviour | None] = deque()
         self._always: Behaviour | None = None
         self._times_told = 0  # how to answer
@@ -73,6 +77,16 @@ class Calls:
             self._times_told += 1
             self._changed.notify_all()
 
+    def fail(self, action: str, *codes: str, always: bool = False) -> None:
+        """Answer the next calls of *action* with these errors, each once.
+
+        An empty code stands for the usual answer.  With *always*, all calls get the one
+        code that is given.  "*" is every action.  What was ordered for *action* before
+        is forgotten: without codes, all is as usual again.  A script() goes before.
+        Raises ValueError for an action or a code that STS does not have.
+        """
+        self._failures.order(action, codes, always=always)
+
     @contextmanager
     def held(self) -> Iterator[None]:
         """Answer what is received during a with block when the block ends."""
@@ -91,7 +105,7 @@ class Calls:
             self._requests.append(request)
             self._received += 1
             self._changed.notify_all()
-            behaviour = self._script.popleft() if self._script else self._always
+            behaviour = self._next_behaviour(request.action)
             told = self._times_told
             self._changed.wait_for(lambda: not self._holders or self.closing.is_set())
             if isinstance(behaviour, Hang):
@@ -99,3 +113,9 @@ class Calls:
                     lambda: self._times_told > told or self.closing.is_set()
                 )
             return behaviour
+
+    def _next_behaviour(self, action: str) -> Behaviour | None:
+        if self._script:
+            return self._script.popleft()
+        code = self._failures.take(action)
+        return Fail(code) if code else self._always

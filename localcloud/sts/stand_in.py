@@ -10,6 +10,7 @@ import time
 import uuid
 from collections import OrderedDict, deque
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 from datetime import datetime, timezone
 from typing import Any
 
@@ -151,6 +152,14 @@ class StsStandIn(Calls):
         """Return what was issued with *security_token*; it may have expired."""
         with self._lock:
             return self._tokens.get(security_token)
+
+    def expire_tokens(self) -> None:
+        """End what was issued so far now; the time in its Expiration stays as it is."""
+        now = int(self.clock())
+        with self._lock:
+            for name, token in self._tokens.items():
+                if token.expiration > now:
+                    self._tokens[name] = replace(token, expiration=now)
 
     def caller(self, access_key_id: str, security_token: str) -> Caller:
         """Return who owns a key, and the token that goes with it.  Raises Refused."""
