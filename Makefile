@@ -26,7 +26,7 @@ check: .venv/dev
 	$(PYTHON) -m venv .venv
 
 .venv/run: EXTRA = [auth,metrics]
-.venv/demo: EXTRA = [demo]
+.venv/demo: EXTRA = [testing]
 .venv/test: EXTRA = [test]
 .venv/bench: EXTRA = [bench]
 .venv/dev: EXTRA = [dev]

@@ -1,298 +1,211 @@
-"""Run the whole tutorial on this machine: ``python3 -m localcloud``."""
+"""Run the whole tutorial on this machine: ``python -m localcloud``.
+
+With a command it runs that instead, such as the tests of an app:
+``python -m localcloud -- node --test``.
+"""
 
 from __future__ import annotations
 
 import argparse
 import contextlib
-import json
-import logging
 import os
 import shlex
+import signal
+import subprocess
 import sys
-import tempfile
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from localcloud.page import UploadPage
-from localcloud.sts import StsStandIn
-from tokenserver import app, cli, logs
-from tokenserver import errors as errors_module
-from tokenserver import options as options_module
-from tokenserver.config import files as config_files
-from tokenserver.config import load as config_load
-from tokenserver.config import resources as config_resources
-from tokenserver.config import settings as config_settings
-from tokenserver.sts import client as sts_client_module
-from tokenserver.sts import tokens as sts_tokens
 
-try:
-    from localcloud.oss import CorsRule, OssStandIn
-    from localcloud.oss.folder import FolderError
-except ImportError as error:
-    raise SystemExit(
-        f"demo: {error.name} is missing; run: "
-        f"{shlex.quote(sys.executable)} -m pip install fastcrc multipart"
-    ) from None
+if TYPE_CHECKING:
+    from localcloud.cloud import LocalCloud
 
-ACCESS_KEY_ID = "LTAIdemoAccessKeyId"
-ACCESS_KEY_SECRET = "demoAccessKeySecret"
-ROLE_ARN = "acs:ram::1234567890123456:role/demo-app"
-POLICY_FILE = Path(__file__).parent / "page" / "upload_page_policy.txt"
-PICTURE = "localcloud/page/upload-page.png"  # one that is at hand
-UPLOAD_DEFAULTS = {  # of localcloud/clients/upload.py and localcloud/clients/upload.mjs
+HERE = Path(__file__).parent
+CLIENTS = HERE / "clients"
+PICTURE = HERE / "page" / "upload-page.png"  # one that is at hand
+UPLOAD_DEFAULTS = {  # of clients/upload.py and clients/upload.mjs
     "token-url": "http://127.0.0.1:7080/",
     "endpoint": "http://127.0.0.1:7091",
     "bucket": "demo-bucket",
     "prefix": "photos/",
 }
-
-# The STS SDK would send even what is meant for this machine through them.
-PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+OPTION_OF = {"token_server": "--port", "sts": "--sts-port", "oss": "--oss-port"}
+DEMO_SETTINGS = {"TokenReuseTime": 300, "StsCallsPerSecond": 80}  # those of the server
 
 
 class DemoError(Exception):
-    """Why the demo cannot start, and what to change."""
+    """Why there is nothing to run, and what to change."""
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Start the stand-ins, a token server and the page; return the exit status."""
-    options = parse_arguments(argv)
-    for name in PROXY_VARIABLES:
-        os.environ.pop(name, None)
-    log_to_stderr()
-    with contextlib.ExitStack() as stack:
-        try:
-            server, message = start(options, stack)
-        except (DemoError, errors_module.ConfigError) as error:
-            print(f"demo: {error}", file=sys.stderr)
-            return 1
-        watch = config_files.FileWatch(server.config)
-        watch.start()
-        return cli.serve(server, message, watch)
+    """Serve until a signal, or run a command; return the exit status."""
+    try:
+        with naming_packages():
+            from localcloud.options import parse_arguments
+        options = parse_arguments(argv)
+        return run_command(options) if options.command else run_demo(options)
+    except DemoError as error:
+        print(f"localcloud: {error}", file=sys.stderr)
+        return 1
 
 
-def start(
-    options: argparse.Namespace, stack: contextlib.ExitStack
-) -> tuple[app.TokenServer, str]:
-    """Return a token server for all the rest, which *stack* ends, and what to say.
+def run_demo(options: argparse.Namespace) -> int:
+    """Serve a cloud and the page until a signal; return the exit status.
 
-    Raises DemoError and ConfigError.
+    Raises DemoError.
     """
     page = UploadPage(port=options.page_port)
-    with port_of("--page-port", options.page_port):
-        stack.enter_context(page)
-    origins = [*page.origins, *options.origin]
+    with contextlib.ExitStack() as stack:
+        # The page has its port first, as the others have to know its origins.
+        try:
+            stack.enter_context(page)
+        except OSError as error:
+            reason = f"port {options.page_port}: {error.strerror}"
+            raise DemoError(f"{reason}; use --page-port N") from None
+        cloud = make_cloud(options, page.origins)
 
-    sts = StsStandIn(port=options.sts_port)
-    with port_of("--sts-port", options.sts_port):
-        stack.enter_context(sts)
-    sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
-    sts.add_role(ROLE_ARN, policies=[role_policy(options.bucket)])
+        def begin() -> str:
+            page.show(
+                {
+                    "tokenUrl": cloud.token_url,
+                    "endpoint": cloud.endpoint,
+                    "region": cloud.region,
+                    "bucket": cloud.bucket,
+                    "prefix": options.prefix,
+                }
+            )
+            return welcome(page.url, cloud)
 
-    oss = OssStandIn(sts, options.folder, options.oss_port)
-    try:
-        with port_of("--oss-port", options.oss_port):
-            stack.enter_context(oss)
-        oss.create_bucket(options.bucket, [CorsRule(allowed_origins=origins)])
-    except FolderError as error:
-        raise DemoError(f"{error}; use --folder DIR") from None
+        with explained():
+            from localcloud.token_server import log_to_stderr
 
-    folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-    config = write_config(folder, sts.url, options.bucket, options.prefix, origins)
-    tokens = sts_tokens.TokenCache(sts_client_module.StsClient().assume_role)
-    with port_of("--port", options.port):
-        server = app.TokenServer(
-            ("127.0.0.1", options.port), config_load.LiveConfig(config), tokens
-        )
-    token_url = f"http://127.0.0.1:{server.server_port}/"
+            log_to_stderr()
+            return cloud.run(begin)
 
-    page.show(
-        {
-            "tokenUrl": token_url,
-            "endpoint": oss.url,
-            "region": oss.region,
-            "bucket": options.bucket,
-            "prefix": options.prefix,
+
+def run_command(options: argparse.Namespace) -> int:
+    """Run the command beside a cloud; return its exit status.  Raises DemoError."""
+    with contextlib.ExitStack() as stack:
+        with explained():
+            cloud = stack.enter_context(make_cloud(options, ()))
+        from localcloud.control import ControlServer
+
+        control = stack.enter_context(ControlServer(cloud))
+        addresses = {
+            "LOCALCLOUD_TOKEN_URL": cloud.token_url,
+            "LOCALCLOUD_ENDPOINT": cloud.endpoint,
+            "LOCALCLOUD_REGION": cloud.region,
+            "LOCALCLOUD_BUCKET": cloud.bucket,
+            "LOCALCLOUD_CONTROL_URL": control.url,
         }
+        return run_to_its_end(options.command, addresses)
+
+
+def run_to_its_end(command: Sequence[str], environment: Mapping[str, str]) -> int:
+    """Run *command*; return its exit status, as a shell has it.  Raises DemoError."""
+    try:
+        process = subprocess.Popen(command, env=os.environ | environment)
+    except OSError as error:
+        raise DemoError(f"{command[0]}: {error.strerror or error}") from None
+    with process:
+        # A terminal sends SIGINT to the command itself, which then decides.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, lambda *_: process.terminate())
+        status = process.wait()
+    return status if status >= 0 else 128 - status
+
+
+def make_cloud(options: argparse.Namespace, origins: Collection[str]) -> LocalCloud:
+    """Return the cloud that the options ask for, open to pages of *origins*, too."""
+    from localcloud.cloud import LocalCloud, Ports
+
+    return LocalCloud(
+        options.bucket,
+        options.prefix,
+        logins=options.logins,
+        origins=[*origins, *options.origin],
+        folder=options.folder,
+        ports=Ports(options.port, options.sts_port, options.oss_port),
+        settings={} if options.command else DEMO_SETTINGS,
     )
-    return server, welcome(page.url, token_url, config, sts, oss, options)
 
 
 @contextlib.contextmanager
-def port_of(option: str, port: int) -> Iterator[None]:
-    """Say which option helps if *port* cannot be had in the block."""
+def explained() -> Iterator[None]:
+    """Raise a DemoError that says what to change instead of errors of the block."""
+    with naming_packages():
+        from localcloud.cloud import PortError
+        from localcloud.oss import FolderError
+        from localcloud.token_server import ConfigError
+
     try:
         yield
-    except OSError as error:
-        message = f"port {port}: {error.strerror}; use {option} N"
-        raise DemoError(message) from None
+    except PortError as error:
+        raise DemoError(f"{error}; use {OPTION_OF[error.server]} N") from None
+    except FolderError as error:
+        raise DemoError(f"{error}; use --folder DIR") from None
+    except ConfigError as error:
+        raise DemoError(str(error)) from None
 
 
-def welcome(
-    page_url: str,
-    token_url: str,
-    config: Path,
-    sts: StsStandIn,
-    oss: OssStandIn,
-    options: argparse.Namespace,
-) -> str:
+@contextlib.contextmanager
+def naming_packages() -> Iterator[None]:
+    """Raise a DemoError with the command that helps if a package is missing."""
+    try:
+        yield
+    except ImportError as error:
+        packages = "fastcrc multipart"
+        if error.name not in packages.split():
+            packages = "'alibabacloud-sts20150401>=1.2.0'"
+        python = shlex.quote(sys.executable)
+        raise DemoError(
+            f"{error.name} is missing; run: {python} -m pip install -U {packages}"
+        ) from None
+
+
+def welcome(page_url: str, cloud: LocalCloud) -> str:
     """Return where everything is, and what to try."""
-    python = os.path.relpath(sys.executable)
-    if python.startswith(".."):
-        python = sys.executable
-    python = shlex.quote(python)
+    python = shlex.quote(shown(Path(sys.executable)))
     values = {
-        "token-url": token_url,
-        "endpoint": oss.url,
-        "bucket": options.bucket,
-        "prefix": options.prefix,
+        "token-url": cloud.token_url,
+        "endpoint": cloud.endpoint,
+        "bucket": cloud.bucket,
+        "prefix": cloud.prefix,
     }
     arguments = "".join(
         f" --{name} {shlex.quote(value)}"
         for name, value in values.items()
         if value != UPLOAD_DEFAULTS[name]
     )
+    clients, picture = shlex.quote(shown(CLIENTS)), shlex.quote(shown(PICTURE))
     return f"""\
 upload page:    {page_url}
-token server:   {token_url}
-STS stand-in:   {sts.url}
-OSS stand-in:   {oss.url}, bucket {options.bucket}
-objects:        {oss.folder}
-configuration:  {config}
+token server:   {cloud.token_url}
+STS stand-in:   {cloud.sts.url}
+OSS stand-in:   {cloud.endpoint}, bucket {cloud.bucket}
+objects:        {cloud.oss.folder}
+configuration:  {cloud.config_file}
 
 Nothing leaves this machine, and the tokens are good for nothing else.
 Open the upload page in a browser, or try one of these in another terminal:
 
-  curl {token_url}sts/getsts
+  curl {cloud.token_url}sts/getsts
 
   {python} -m pip install -q oss2
-  {python} localcloud/clients/upload.py {PICTURE}{arguments}
+  {python} {clients}/upload.py {picture}{arguments}
 
-  npm install --silent --no-package-lock --prefix localcloud/clients
-  node localcloud/clients/upload.mjs {PICTURE}{arguments}
+  npm install --silent --no-package-lock --prefix {clients}
+  node {clients}/upload.mjs {picture}{arguments}
 
 Ctrl-C stops."""
 
 
-def log_to_stderr() -> None:
-    """Log what the token server and the stand-ins do, in one form."""
-    logs.log_to_stderr()
-    logger = logging.getLogger("localcloud")
-    logger.handlers = logging.getLogger("tokenserver").handlers
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-
-
-def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
-    """Return the options of the command line."""
-    parser = argparse.ArgumentParser(
-        prog="python3 -m localcloud",
-        description="Run a token server, the STS and the OSS it is for, and a page "
-        "that uploads, on this machine.",
-    )
-    for option, default, what in (
-        ("--port", options_module.DEFAULT_PORT, "the token server"),
-        ("--sts-port", 7090, "the STS stand-in"),
-        ("--oss-port", 7091, "the OSS stand-in"),
-        ("--page-port", 7092, "the upload page"),
-    ):
-        parser.add_argument(
-            option,
-            type=options_module.port_number,
-            default=default,
-            metavar="N",
-            help=f"port of {what} (default: %(default)s; 0 takes any)",
-        )
-    parser.add_argument(
-        "--folder",
-        type=Path,
-        metavar="DIR",
-        help="where objects are kept: a new or an empty folder, or one that was used "
-        "before (default: a temporary one)",
-    )
-    parser.add_argument(
-        "--bucket",
-        type=bucket_name,
-        default="demo-bucket",
-        help="bucket to upload to (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--prefix",
-        type=object_prefix,
-        default="photos/",
-        help="what the names of all objects begin with (default: %(default)s)",
-    )
-    parser.add_argument(
-        "--origin",
-        type=page_origin,
-        action="append",
-        default=[],
-        metavar="URL",
-        help="origin of a web page of yours that may use the token server and OSS as "
-        "the upload page does, such as http://localhost:3000; may be given repeatedly",
-    )
-    return parser.parse_args(argv)
-
-
-def bucket_name(text: str) -> str:
-    if not config_resources.BUCKET_NAME.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not 3 to 63 lower-case letters, digits and -"
-        )
-    return text
-
-
-def object_prefix(text: str) -> str:
-    try:
-        if text:
-            return config_settings.OBJECT_PREFIX.read(text)
-    except ValueError:
-        pass
-    raise argparse.ArgumentTypeError(
-        f"{text!r} is not the beginning of an object name without * and ?"
-    )
-
-
-def page_origin(text: str) -> str:
-    if not config_load.ORIGIN.fullmatch(text):
-        raise argparse.ArgumentTypeError(
-            f"{text!r} is not an origin as browsers send it, such as "
-            "http://localhost:3000, without a default port or a slash"
-        )
-    return text
-
-
-def role_policy(bucket: str) -> str:
-    """Return what the role may do: all, in *bucket*."""
-    resources = [f"acs:oss:*:*:{bucket}", f"acs:oss:*:*:{bucket}/*"]
-    statement = {"Effect": "Allow", "Action": "oss:*", "Resource": resources}
-    return json.dumps({"Version": "1", "Statement": [statement]})
-
-
-def write_config(
-    folder: Path, sts_url: str, bucket: str, prefix: str, origins: list[str]
-) -> Path:
-    """Write a config.json as an operator would fill it in."""
-    path = folder / "config.json"
-    path.touch(mode=0o600)
-    path.write_text(
-        json.dumps(
-            {
-                "AccessKeyID": ACCESS_KEY_ID,
-                "AccessKeySecret": ACCESS_KEY_SECRET,
-                "RoleArn": ROLE_ARN,
-                "TokenExpireTime": "900",
-                "PolicyFile": str(POLICY_FILE),
-                "BucketName": bucket,
-                "ObjectPrefix": prefix,
-                "AllowedOrigins": origins,
-                "StsEndpoint": sts_url,
-            },
-            indent=2,
-        ),
-        encoding="utf-8",
-    )
-    return path
+def shown(path: Path) -> str:
+    """Return *path* as it is shortest to type here."""
+    relative = os.path.relpath(path)
+    return str(path) if relative.startswith("..") else relative
 
 
 if __name__ == "__main__":

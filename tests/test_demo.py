@@ -18,7 +18,8 @@ from pathlib import Path
 import pytest
 from support import PATIENCE_SECONDS, request
 
-from localcloud.__main__ import UPLOAD_DEFAULTS, parse_arguments
+from localcloud.__main__ import UPLOAD_DEFAULTS
+from localcloud.options import parse_arguments
 from localcloud.oss.folder import SUFFIX
 
 ROOT = Path(__file__).parent.parent
@@ -292,7 +293,7 @@ def test_a_port_that_is_taken_is_named_with_the_option_that_helps(option: str) -
 
     assert outcome == (
         1,
-        f"demo: port {port}: Address already in use; use {option} N\n",
+        f"localcloud: port {port}: Address already in use; use {option} N\n",
     )
 
 
@@ -302,7 +303,10 @@ def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
 
     outcome = start("--folder", str(path))
 
-    assert outcome == (1, f"demo: folder {path}: Not a directory; use --folder DIR\n")
+    assert outcome == (
+        1,
+        f"localcloud: folder {path}: Not a directory; use --folder DIR\n",
+    )
 
 
 def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> None:
@@ -316,7 +320,7 @@ def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> No
 
     assert outcome == (
         1,
-        f"demo: folder {tmp_path}: it holds other files and no valid oss-stand-in.json,"
+        f"localcloud: folder {tmp_path}: it holds other files and no valid oss-stand-in.json,"
         " the mark of a folder for objects; a new or an empty folder is allowed, and "
         "one with that mark; use --folder DIR\n",
     )
@@ -327,7 +331,7 @@ def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -
     outcome = start("--folder", str(objects))
 
     message = f"folder {objects}: another stand-in or demo uses it"
-    assert outcome == (1, f"demo: {message}; use --folder DIR\n")
+    assert outcome == (1, f"localcloud: {message}; use --folder DIR\n")
 
 
 @pytest.mark.parametrize(
@@ -365,7 +369,8 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
 
     assert result.returncode == 1
     assert re.fullmatch(
-        rf"demo: {package} is missing; run: \S+ -m pip install fastcrc multipart\n",
+        rf"localcloud: {package} is missing; "
+        r"run: \S+ -m pip install -U fastcrc multipart\n",
         result.stderr,
     )
 

@@ -1,0 +1,29 @@
+"""The time of the stand-ins, which a test may move."""
+
+from __future__ import annotations
+
+import time
+
+
+class Clock:
+    """A clock of unix seconds, *offset_seconds* away from that of this machine.
+
+    freeze() makes it stand still, at a whole second.
+    """
+
+    def __init__(self, offset_seconds: float = 0.0) -> None:
+        self.offset_seconds = offset_seconds
+        self._frozen_at: float | None = None
+
+    def __call__(self) -> float:
+        """Return the time."""
+        now = time.time() if self._frozen_at is None else self._frozen_at
+        return now + self.offset_seconds
+
+    def advance(self, seconds: float) -> None:
+        """Move the clock on by *seconds*, or back if they are negative."""
+        self.offset_seconds += seconds
+
+    def freeze(self) -> None:
+        """Let the clock stand still; it still can be moved."""
+        self._frozen_at = float(int(time.time()))

@@ -1,0 +1,295 @@
+"""STS, OSS, a token server and one clock, in one with block.
+
+with LocalCloud(logins=True) as cloud:
+    app = MyApp(cloud.token_url, cloud.endpoint, cloud.region, cloud.bucket)
+    app.log_in(cloud.login_token("alice"))
+    cloud.oss.fail("PutObject", "ServiceUnavailable")
+    app.upload("cat.jpg")
+    assert cloud.objects.keys() == ["users/alice/cat.jpg"]
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import tempfile
+import urllib.error
+import urllib.request
+from collections.abc import Callable, Collection, Iterator, Mapping
+from contextlib import ExitStack
+from dataclasses import KW_ONLY, dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urljoin
+
+from localcloud.clock import Clock
+from localcloud.logins import LoginService
+from localcloud.oss import Bucket, CorsRule, OssStandIn
+from localcloud.sts import StsStandIn
+
+if TYPE_CHECKING:
+    from localcloud.token_server import LocalTokenServer
+
+ACCESS_KEY_ID = "LTAIlocalAccessKeyId"
+ACCESS_KEY_SECRET = "localAccessKeySecret"
+ROLE_ARN = "acs:ram::1234567890123456:role/local-app"
+POLICY_FILE = Path(__file__).parent / "page" / "upload_page_policy.txt"
+POLICY_WITHOUT_PREFIX = """\
+{"Version": "1", "Statement": [
+  {"Effect": "Allow",
+   "Action": ["oss:GetObject", "oss:PutObject", "oss:ListParts",
+              "oss:AbortMultipartUpload"],
+   "Resource": "acs:oss:*:*:$BUCKET_NAME/*"},
+  {"Effect": "Allow", "Action": "oss:ListObjects",
+   "Resource": "acs:oss:*:*:$BUCKET_NAME"}]}
+"""
+REQUEST_SECONDS = 60.0
+
+# The STS SDK would send even what is meant for this machine through them.
+PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
+
+
+class TokenRefused(Exception):
+    """The token server answered with an error: its ErrorCode and ErrorMessage."""
+
+    def __init__(self, code: str, message: str) -> None:
+        super().__init__(f"{code}: {message}")
+        self.code = code
+
+
+@dataclass(frozen=True)
+class Ports:
+    """Where the servers listen on 127.0.0.1; 0 is any free port."""
+
+    token_server: int = 0
+    sts: int = 0
+    oss: int = 0
+
+
+class PortError(OSError):
+    """A port that cannot be had.  *server* is the field of Ports."""
+
+    def __init__(self, server: str, port: int, reason: str) -> None:
+        super().__init__(f"port {port}: {reason}")
+        self.server = server
+
+
+@dataclass(eq=False)
+class LocalCloud:
+    """A cloud for an app that is tested, for as long as a with block lasts.
+
+    The token server hands out tokens for objects of *bucket* whose names begin with
+    *prefix*, by default for all.  *policy* is a session policy template; the default
+    one allows to read, write and list there, and not to delete.  With *logins*, users
+    have to log in, and the prefix is by default users/$USER_ID/.  The role behind the
+    tokens may do *role_policies*, by default everything in the bucket.  *settings* are
+    further keys of config.json.
+
+    *origins* are those of web pages that may use the token server and OSS, *folder* is
+    where objects are kept, by default a temporary one.
+
+    Entering the block raises ConfigError (of tokenserver.errors) for settings that a
+    token server cannot have, PortError, FolderError and ValueError.  While it lasts the
+    environment names no proxy: the STS SDK would send its calls there.
+    """
+
+    bucket: str = "my-bucket"
+    prefix: str = ""
+    _: KW_ONLY
+    logins: bool = False
+    policy: str | None = None
+    role_policies: Collection[str] | None = None
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    region: str = "cn-hangzhou"
+    origins: Collection[str] = ("*",)
+    folder: Path | None = None
+    ports: Ports = field(default_factory=Ports)
+    clock: Clock = field(default_factory=Clock)
+
+    def __enter__(self) -> LocalCloud:
+        with ExitStack() as stack:
+            self._open(stack)
+            self._server.start()
+            self._stack = stack.pop_all()
+        return self
+
+    def __exit__(self, *exc_info: object) -> None:
+        """End every request, and forget all that was uploaded."""
+        self._stack.close()
+
+    # What an app has to know, or its tests
+
+    @property
+    def token_url(self) -> str:
+        """Where the app asks for tokens; any path will do."""
+        return f"http://127.0.0.1:{self._server.port}/"
+
+    @property
+    def endpoint(self) -> str:
+        """The endpoint of OSS, for an SDK with path-style addresses."""
+        return self.oss.url
+
+    @property
+    def objects(self) -> Bucket:
+        """What is in the bucket: keys(), read(key), put(key, data)."""
+        return self._objects
+
+    def token(self, user: str | None = None, path: str = "/") -> dict[str, Any]:
+        """Return a token document of the token server, as the app of *user* gets it.
+
+        Raises TokenRefused.
+        """
+        request = urllib.request.Request(urljoin(self.token_url, path))
+        if user is not None:
+            request.add_header("Authorization", f"Bearer {self.login_token(user)}")
+        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        try:
+            with opener.open(request, timeout=REQUEST_SECONDS) as reply:
+                document = json.load(reply)
+        except urllib.error.HTTPError as error:
+            with error:
+                document = json.load(error)
+        if document.get("StatusCode") != 200:
+            raise TokenRefused(document["ErrorCode"], document["ErrorMessage"])
+        return dict(document)
+
+    def login_token(self, user: str, **claims: object) -> str:
+        """Return what the login service gives *user*, a JWT for Authorization: Bearer.
+
+        *claims* are added to the usual ones, or replace them.  Raises ValueError if
+        nobody logs in to this cloud.
+        """
+        if not self.logins:
+            raise ValueError(
+                "nobody logs in to this cloud; use LocalCloud(logins=True)"
+            )
+        return self._login_service.login_token(user, self.clock(), **claims)
+
+    def expire_tokens(self) -> None:
+        """End all tokens that were handed out so far: OSS says SecurityTokenExpired.
+
+        Moving the clock does not show what an app does then.  A token is valid for 900
+        seconds at least, and OSS refuses a request whose time is off by more than that
+        (RequestTimeTooSkewed) before it looks at the token; an SDK signs with the time
+        of this machine.
+        """
+        self.sts.expire_tokens()
+        self._server.forget_tokens()
+
+    def reset(self) -> None:
+        """Delete all objects, forget requests and failures, and set the clock right.
+
+        Tokens that were handed out stay valid.
+        """
+        self.clock.offset_seconds = 0.0
+        self._objects.clear()
+        self.oss.clear()
+        self.oss.fail("*")
+        self.sts.clear()
+        self.sts.fail("*")
+
+    def run(self, message: Callable[[], str]) -> int:
+        """Serve until SIGINT or SIGTERM instead of a with block; return an exit status.
+
+        It prints *message* when all is ready.
+        """
+        with ExitStack() as stack:
+            self._open(stack)
+            return self._server.run(message())
+
+    # How it starts
+
+    def _open(self, stack: ExitStack) -> None:
+        """Have all servers listen until *stack* ends; the stand-ins serve already."""
+        stack.enter_context(without_proxies())
+        self._start_stand_ins(stack)
+        self._start_token_server(stack)
+
+    def _start_stand_ins(self, stack: ExitStack) -> None:
+        self.sts = StsStandIn(self.ports.sts, clock=self.clock)
+        with self._naming_port("sts"):
+            stack.enter_context(self.sts)
+        self.sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
+        policies = self.role_policies
+        if policies is None:
+            policies = [everything_in(self.bucket)]
+        self.sts.add_role(ROLE_ARN, policies=policies)
+        self.oss = OssStandIn(self.sts, self.folder, self.ports.oss, region=self.region)
+        with self._naming_port("oss"):
+            stack.enter_context(self.oss)
+        rule = CorsRule(allowed_origins=self.origins)
+        self._objects = self.oss.create_bucket(self.bucket, [rule])
+
+    def _start_token_server(self, stack: ExitStack) -> None:
+        from localcloud.token_server import LocalTokenServer
+
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        self.config_file = self._write_config(folder)
+        with self._naming_port("token_server"):
+            self._server: LocalTokenServer = LocalTokenServer(
+                self.config_file, self.ports.token_server, self.clock
+            )
+        stack.callback(self._server.close)
+
+    @contextlib.contextmanager
+    def _naming_port(self, server: str) -> Iterator[None]:
+        """Raise an OSError of the block as a PortError about *server*."""
+        try:
+            yield
+        except OSError as error:
+            port = getattr(self.ports, server)
+            raise PortError(server, port, error.strerror or str(error)) from None
+
+    def _write_config(self, folder: Path) -> Path:
+        """Write a config.json as an operator would fill it in."""
+        config: dict[str, Any] = {
+            "AccessKeyId": ACCESS_KEY_ID,
+            "AccessKeySecret": ACCESS_KEY_SECRET,
+            "RoleArn": ROLE_ARN,
+            "TokenExpireTime": "900",
+            "PolicyFile": str(POLICY_FILE),
+            "BucketName": self.bucket,
+            "ObjectPrefix": self.prefix or ("users/$USER_ID/" if self.logins else ""),
+            "AllowedOrigins": list(self.origins) if "*" not in self.origins else "*",
+            "StsEndpoint": self.sts.url,
+            "TokenReuseTime": 0,  # each request shows at STS, and its failures to it
+            "StsCallsPerSecond": 10_000,
+        }
+        policy = self.policy
+        if policy is None and not config["ObjectPrefix"]:
+            policy = POLICY_WITHOUT_PREFIX
+        if policy is not None:
+            config["PolicyFile"] = str(write_file(folder / "policy.txt", policy))
+        if self.logins:
+            self._login_service = LoginService()
+            secret_file = write_file(folder / "secret", self._login_service.secret)
+            config["Authentication"] = self._login_service.settings(str(secret_file))
+        text = json.dumps(config | dict(self.settings), indent=2)
+        return write_file(folder / "config.json", text)
+
+
+def everything_in(bucket: str) -> str:
+    """Return the policy of a role that may do everything in *bucket*."""
+    resources = [f"acs:oss:*:*:{bucket}", f"acs:oss:*:*:{bucket}/*"]
+    statement = {"Effect": "Allow", "Action": "oss:*", "Resource": resources}
+    return json.dumps({"Version": "1", "Statement": [statement]})
+
+
+def write_file(path: Path, text: str) -> Path:
+    """Write a file that only its owner may read; return where it is."""
+    path.touch(mode=0o600)
+    path.write_text(text, encoding="utf-8")
+    return path
+
+
+@contextlib.contextmanager
+def without_proxies() -> Iterator[None]:
+    """Take proxies out of the environment for the block."""
+    proxies = {
+        name: os.environ.pop(name) for name in PROXY_VARIABLES if name in os.environ
+    }
+    try:
+        yield
+    finally:
+        os.environ.update(proxies)

@@ -1,0 +1,82 @@
+"""The token server of a LocalCloud.
+
+Nothing else of localcloud imports tokenserver, and this module is imported when a token
+server is started: the STS SDK behind it takes most of the time that a LocalCloud needs.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+from pathlib import Path
+
+from tokenserver import cli, logs
+from tokenserver.app import TokenServer
+from tokenserver.config.files import FileWatch
+from tokenserver.config.load import LiveConfig
+from tokenserver.errors import ConfigError
+from tokenserver.sts.client import StsClient
+from tokenserver.sts.tokens import TokenCache
+
+__all__ = ["ConfigError", "LocalTokenServer", "log_to_stderr"]
+
+DRAIN_SECONDS = 5.0  # for requests that are under way at the end
+
+
+class LocalTokenServer:
+    """A token server on 127.0.0.1 with the configuration file *config*.
+
+    *clock* returns unix seconds.  Port 0 is any free one.  Raises ConfigError for a
+    wrong configuration, and OSError if the port cannot be had.
+    """
+
+    def __init__(self, config: Path, port: int, clock: Callable[[], float]) -> None:
+        self._config = LiveConfig(config)
+        self._client = StsClient(
+            lambda: self._config.current().sts_calls_per_second, clock
+        )
+        self._clock = clock
+        self._server = TokenServer(("127.0.0.1", port), self._config, self._tokens())
+        self.port: int = self._server.server_port
+        self._thread = threading.Thread(
+            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
+        )
+
+    def _tokens(self) -> TokenCache:
+        return TokenCache(self._client.assume_role, self._clock)
+
+    def forget_tokens(self) -> None:
+        """Hand out no token a second time that was handed out before."""
+        self._server.tokens = self._tokens()
+
+    def start(self) -> None:
+        """Serve in a thread of its own, until close()."""
+        self._thread.start()
+
+    def close(self) -> None:
+        """Stop serving, when the requests that are under way are answered."""
+        if self._thread.ident is None:  # it was never started
+            self._server.server_close()
+            return
+        self._server.shutdown()
+        self._thread.join()
+        self._server.drain(DRAIN_SECONDS)
+
+    def run(self, message: str) -> int:
+        """Print *message* and serve until SIGINT or SIGTERM; return the exit status.
+
+        Edits of the configuration file are taken up.
+        """
+        watch = FileWatch(self._config)
+        watch.start()
+        return cli.serve(self._server, message, watch)
+
+
+def log_to_stderr() -> None:
+    """Log what the token server and the stand-ins do, in one form."""
+    logs.log_to_stderr()
+    logger = logging.getLogger("localcloud")
+    logger.handlers = logging.getLogger("tokenserver").handlers
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
