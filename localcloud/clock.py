@@ -17,8 +17,19 @@ class Clock:
 
     def __call__(self) -> float:
         """Return the time."""
-        now = time.time() if self._frozen_at is None else self._frozen_at
-        return now + self.offset_seconds
+        return self._own() + self.offset_seconds
+
+    @property
+    def now(self) -> float:
+        """The time; another may be set."""
+        return self()
+
+    @now.setter
+    def now(self, seconds: float) -> None:
+        self.offset_seconds = seconds - self._own()
+
+    def _own(self) -> float:
+        return time.time() if self._frozen_at is None else self._frozen_at
 
     def advance(self, seconds: float) -> None:
         """Move the clock on by *seconds*, or back if they are negative."""

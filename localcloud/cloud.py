@@ -244,7 +244,7 @@ class LocalCloud:
     def _write_config(self, folder: Path) -> Path:
         """Write a config.json as an operator would fill it in."""
         config: dict[str, Any] = {
-            "AccessKeyId": ACCESS_KEY_ID,
+            "AccessKeyID": ACCESS_KEY_ID,
             "AccessKeySecret": ACCESS_KEY_SECRET,
             "RoleArn": ROLE_ARN,
             "TokenExpireTime": "900",

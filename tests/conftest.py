@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import socket
-import time
 from collections.abc import Callable, Generator, Iterator
 from pathlib import Path
 from typing import Any
@@ -21,9 +20,12 @@ from support import (
     write_config,
 )
 
+from localcloud.clock import Clock
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
 from tokenserver.sts.client import StsClient
+
+pytest_plugins = ["helpers.oss.fixtures", "helpers.page.fixtures"]
 
 PROXY_VARIABLES = (
     "HTTP_PROXY",
@@ -85,15 +87,6 @@ def _no_secret_is_logged() -> Iterator[None]:
     """Fail a test that has a secret in the log."""
     with secret_scan.watched_logs():
         yield
-
-
-class Clock:
-    """The time of the stand-ins, *offset_seconds* away from that of everybody else."""
-
-    offset_seconds = 0.0
-
-    def __call__(self) -> float:
-        return time.time() + self.offset_seconds
 
 
 @pytest.fixture

@@ -10,13 +10,13 @@ from typing import Any
 
 import pytest
 from conftest import PROXY_VARIABLES, MakeServer
+from helpers.browser import BROWSER_OPTIONS, find_program, start, wait_for
+from helpers.demo import running
 from login_support import AUDIENCE, ISSUER, service
 from raw_http import exchange, parse_replies
 from selenium import webdriver
 from selenium.webdriver.common.by import By
 from support import Reply, RunningServer, settings, write_config
-from test_demo import running
-from test_upload_page import BROWSER_OPTIONS, find_program, start, wait_for
 
 from localcloud.loopback import LoopbackHandler, LoopbackServer
 from localcloud.sts import StsStandIn

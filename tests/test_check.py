@@ -15,7 +15,7 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from conftest import Clock, MakeServer
+from conftest import MakeServer
 from support import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
@@ -25,6 +25,7 @@ from support import (
 )
 
 from localcloud import sts as stand_in
+from localcloud.clock import Clock
 from localcloud.sts import Close, Drip, Fail, Hang, Reply, StsStandIn
 from tokenserver.check import hints as check_hints
 from tokenserver.check import probe as check_probe

@@ -10,9 +10,11 @@ from typing import Any
 
 import pytest
 from conftest import MakeServer
+from helpers.oss.attempts import Place, may
+from helpers.oss.client import OssClient
+from helpers.oss.cloud import user_key
+from helpers.oss.signing import BUCKET, KeyPair
 from login_support import authentication, bearer, claims_now, service
-from oss_support import BUCKET, KeyPair, OssClient, user_key
-from policy_support import Place, may
 from support import POLICY_DIRECTORY, ROLE_ARN, RunningServer, write_config
 from test_command_line import run
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import Clock, MakeServer
+from conftest import MakeServer
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
@@ -37,6 +37,7 @@ from support import (
     write_config,
 )
 
+from localcloud.clock import Clock
 from localcloud.sts import Close, Fail, Hang, StsStandIn
 from tokenserver import background as background_module
 from tokenserver.config import settings as config_settings

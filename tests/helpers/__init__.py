@@ -1,0 +1,3 @@
+"""What tests share."""
+
+MEGABYTE = 1024 * 1024

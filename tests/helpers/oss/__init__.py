@@ -1,0 +1,1 @@
+"""Clients of OSS, and clouds for them."""

@@ -1,0 +1,64 @@
+"""Fixtures for tests of OSS: stand-ins that many tests share.
+
+oss, bucket, client       a bucket of its own for each test, and one who may do all
+stand_ins, cloud, key     two buckets, one object, and time that stands still
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator
+
+import pytest
+
+from helpers.oss.client import BucketClient
+from helpers.oss.cloud import Cloud, fresh, running_cloud, user_key
+from helpers.oss.signing import KeyPair
+from localcloud.oss import Bucket, OssStandIn
+from localcloud.sts import ALLOW_ALL, StsStandIn
+
+NUMBERS = itertools.count()
+
+
+@pytest.fixture(scope="session")
+def oss() -> Iterator[OssStandIn]:
+    """A stand-in that all tests share; each has a bucket of its own."""
+    with StsStandIn() as sts, OssStandIn(sts) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def bucket(oss: OssStandIn) -> Bucket:
+    """A bucket of the shared stand-in."""
+    return new_bucket(oss)
+
+
+def new_bucket(oss: OssStandIn) -> Bucket:
+    """Return a bucket that no other test has."""
+    return oss.create_bucket(f"bucket-{next(NUMBERS)}")
+
+
+@pytest.fixture
+def client(oss: OssStandIn, bucket: Bucket) -> BucketClient:
+    """A client that may do everything."""
+    return BucketClient(oss, user_key(oss.sts), bucket.name)
+
+
+@pytest.fixture(scope="session")
+def stand_ins() -> Iterator[Cloud]:
+    """Stand-ins that all tests share."""
+    with running_cloud() as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def cloud(stand_ins: Cloud) -> Iterator[Cloud]:
+    """Two buckets, of which one has an object."""
+    with fresh(stand_ins) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def key(cloud: Cloud) -> KeyPair:
+    """The key of a RAM user who may do all."""
+    return cloud.user(ALLOW_ALL)

@@ -1,0 +1,105 @@
+"""Fixtures for tests of the upload page.
+
+Selenium is imported when a test asks for a browser.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+import localcloud.page
+from localcloud.oss import Bucket, OssStandIn
+from localcloud.page import UploadPage
+from localcloud.sts import StsStandIn
+
+if TYPE_CHECKING:
+    from conftest import MakeServer
+    from selenium import webdriver
+    from support import RunningServer
+
+    from helpers.page.visit import Visit
+
+
+@pytest.fixture(scope="session")
+def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
+    """A browser without a window, which speaks English."""
+    from conftest import PROXY_VARIABLES
+    from selenium import webdriver
+
+    from helpers.browser import BROWSER_OPTIONS, find_program, start
+
+    options = webdriver.ChromeOptions()
+    options.binary_location = find_program("chromium")
+    for option in BROWSER_OPTIONS:
+        options.add_argument(option)
+    options.add_argument(f"--user-data-dir={tmp_path_factory.mktemp('browser')}")
+    options.set_capability("goog:loggingPrefs", {"browser": "ALL"})
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        for name in PROXY_VARIABLES:
+            monkeypatch.delenv(name, raising=False)
+        chrome = start(options)
+    yield chrome
+    chrome.quit()
+
+
+@pytest.fixture
+def page_oss(sts: StsStandIn) -> Iterator[OssStandIn]:
+    """The OSS that the page uploads to."""
+    with OssStandIn(sts) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def page() -> Iterator[UploadPage]:
+    """The page, which is not served yet; OSS and the token server are for no other."""
+    with UploadPage() as page:
+        yield page
+
+
+@pytest.fixture
+def page_bucket(page_oss: OssStandIn, page: UploadPage) -> Bucket:
+    """The bucket of the page."""
+    from helpers.page.visit import create_bucket
+
+    return create_bucket(page_oss, page)
+
+
+@pytest.fixture
+def token_server(make_server: MakeServer, page: UploadPage) -> RunningServer:
+    """The token server that the page asks."""
+    policy = Path(localcloud.page.__file__).with_name("upload_page_policy.txt")
+    return make_server(
+        PolicyFile=str(policy), BucketName="demo-bucket", AllowedOrigins=page.origins
+    )
+
+
+@pytest.fixture
+def visit(
+    browser: webdriver.Chrome,
+    page: UploadPage,
+    token_server: RunningServer,
+    page_oss: OssStandIn,
+    page_bucket: Bucket,
+    tmp_path: Path,
+) -> Iterator[Visit]:
+    """A visit to the page, whose console stays empty if nothing else is expected."""
+    from helpers.page.visit import Visit
+
+    folder = tmp_path / "files"
+    folder.mkdir()
+    page.show({"tokenUrl": f"{token_server.url}/sts/getsts", "endpoint": page_oss.url})
+    visit = Visit(browser, page.url, folder)
+    yield visit
+    complaints = visit.complaints()
+    visit.speed(-1)
+    browser.get("about:blank")
+    visit.complaints()
+    if visit.expects_complaints:
+        provoked = re.compile("Failed to load resource|unsafe header")
+        complaints = [line for line in complaints if not provoked.search(line)]
+    assert complaints == []

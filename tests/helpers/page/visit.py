@@ -1,0 +1,225 @@
+"""A visit to the upload page."""
+
+from __future__ import annotations
+
+import os
+import re
+import struct
+import urllib.request
+import zlib
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from selenium import webdriver
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.remote.webelement import WebElement
+from support import (
+    PATIENCE_SECONDS,
+)
+
+from helpers.browser import wait_for
+from localcloud.oss import CorsRule, OssStandIn
+from localcloud.oss.storage import Bucket
+from localcloud.page import UploadPage
+
+SLOW = 3_000_000  # bytes a second: what is uploaded can be watched
+
+
+def create_bucket(
+    page_oss: OssStandIn, page: UploadPage, rule: CorsRule | None = None
+) -> Bucket:
+    """Create the bucket, with a CORS *rule* for *page* alone."""
+    rules = [replace(rule or CorsRule(), allowed_origins=page.origins)]
+    return page_oss.create_bucket("demo-bucket", rules)
+
+
+class Visit:
+    """What a person does on the page, and what they see."""
+
+    def __init__(self, browser: webdriver.Chrome, url: str, folder: Path) -> None:
+        self.browser = browser
+        self.url = url
+        self.folder = folder
+        self.expects_complaints = False  # in the console, about provoked failures
+
+    def open(self, width: int = 1000) -> None:
+        """Open the page and wait for its list."""
+        self.cdp(
+            "Emulation.setDeviceMetricsOverride",
+            width=width,
+            height=800,
+            deviceScaleFactor=1,
+            mobile=False,
+        )
+        self.browser.get(self.url)
+        wait_for(lambda: self.text("#objects-status") not in ("", "Loading…"), True)
+
+    def cdp(self, command: str, **parameters: object) -> None:
+        self.browser.execute_cdp_cmd(command, parameters)
+
+    def speed(self, bytes_per_second: int) -> None:
+        """Let uploads be slow, or as fast as they can be by -1."""
+        self.cdp("Network.enable")
+        self.cdp(
+            "Network.emulateNetworkConditions",
+            offline=False,
+            latency=0,
+            downloadThroughput=-1,
+            uploadThroughput=bytes_per_second,
+        )
+
+    def js(self, script: str, *arguments: object) -> Any:
+        return self.browser.execute_script(script, *arguments)
+
+    def resolved(self, expression: str, *arguments: object) -> Any:
+        """Return what a promise resolves to."""
+        script = f"return (async (...a) => {expression})(...arguments)"
+        return self.js(script, *arguments)
+
+    def find(self, selector: str) -> WebElement:
+        return self.browser.find_element(By.CSS_SELECTOR, selector)
+
+    def text(self, selector: str) -> str:
+        """Return the visible text of an element; of none it is empty."""
+        script = """
+            const element = document.querySelector(arguments[0]);
+            return element?.checkVisibility() ? element.innerText : "";
+        """
+        return str(self.js(script, selector))
+
+    def click(self, selector: str) -> None:
+        self.find(selector).click()
+
+    def press(self, key: str) -> None:
+        ActionChains(self.browser).send_keys(key).perform()
+
+    def choose(self, files: dict[str, bytes]) -> None:
+        """Choose *files* in the file picker."""
+        for name, data in files.items():
+            (self.folder / name).write_bytes(data)
+        paths = [str(self.folder / name) for name in files]
+        self.find("#file-input").send_keys("\n".join(paths))
+
+    def drop(self, name: str, data: str) -> None:
+        """Drop a file on the drop zone."""
+        script = """
+            const dataTransfer = new DataTransfer();
+            dataTransfer.items.add(new File([arguments[1]], arguments[0]));
+            const zone = document.querySelector("#drop-zone");
+            const details = { bubbles: true, cancelable: true, dataTransfer };
+            return ["dragenter", "dragover", "drop"].map((type) =>
+              zone.dispatchEvent(new DragEvent(type, details)));
+        """
+        is_left_to_browser = self.js(script, name, data)
+        assert is_left_to_browser == [False, False, False]
+
+    def row(self, key: str) -> str:
+        """Return the selector of an upload."""
+        return f"#uploads li[data-key={css_string(key)}]"
+
+    def wait_for_state(self, key: str, state: str) -> None:
+        script = "return document.querySelector(arguments[0])?.dataset.state"
+        wait_for(lambda: self.js(script, self.row(key)), state)
+
+    def watch_progress(self) -> None:
+        self.js("""
+            window.seen = {};
+            new MutationObserver((records) => {
+              for (const { target } of records) {
+                (seen[target.closest("li").dataset.key] ??= []).push(target.value);
+              }
+            }).observe(document.querySelector("#uploads"), {
+              subtree: true,
+              attributeFilter: ["value"],
+            });
+        """)
+
+    def progress(self, key: str) -> list[float]:
+        """Return the values that a progress bar had since watch_progress()."""
+        return [float(value) for value in self.js("return seen[arguments[0]]", key)]
+
+    def pass_seconds(self, seconds: int) -> None:
+        """Let the pauses of the page pass at once."""
+        self.js(
+            "const now = performance.now.bind(performance);"
+            "performance.now = () => now() + arguments[0] * 1000;",
+            seconds,
+        )
+
+    def stop_time(self) -> None:
+        """Let no more pauses of the page pass, however long the rest takes."""
+        self.js("const now = performance.now(); performance.now = () => now;")
+
+    def listed(self) -> list[str]:
+        """Return the keys in the list of what is in the bucket."""
+        script = """
+            const items = document.querySelectorAll("#objects li");
+            return Array.from(items, ({ dataset }) => dataset.key);
+        """
+        return list(self.js(script))
+
+    def outcome(self) -> str:
+        """Return what came of the write outside the prefix."""
+        return str(self.js("return byId('outside-result').dataset.outcome"))
+
+    def read(self, selector: str) -> bytes:
+        """Return what is at the address that a link leads to."""
+        url = self.find(selector).get_attribute("href")
+        assert url
+        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as reply:
+            return bytes(reply.read())
+
+    def complaints(self) -> list[str]:
+        """Return what the console has to say since the last call."""
+        log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
+        return [entry["message"] for entry in log]
+
+
+def css_string(text: str) -> str:
+    """Return *text* as a string of CSS."""
+    return '"' + re.sub(r'(["\\])', r"\\\1", text) + '"'
+
+
+def png(width: int = 64, height: int = 48) -> bytes:
+    """Return a picture: a gradient from blue to orange."""
+
+    def chunk(kind: bytes, data: bytes) -> bytes:
+        checksum = zlib.crc32(kind + data)
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", checksum)
+
+    rows = b"".join(
+        b"\0" + bytes([y * 255 // height, 128, 255 - y * 255 // height]) * width
+        for y in range(height)
+    )
+    header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + b"".join(
+        [
+            chunk(b"IHDR", header),
+            chunk(b"IDAT", zlib.compress(rows)),
+            chunk(b"IEND", b""),
+        ]
+    )
+
+
+def operations(page_oss: OssStandIn) -> Counter[tuple[str, str]]:
+    """Return how often each operation ended with each error, or with none."""
+    return Counter((access.operation, access.code) for access in page_oss.requests)
+
+
+def contents(page_bucket: Bucket) -> Iterator[tuple[str, bytes]]:
+    """Yield the keys and contents of what is in *bucket*."""
+    yield from ((key, page_bucket.read(key)) for key in list(page_bucket.keys()))
+
+
+# --- Uploads in parts -----------------------------------------------------------
+LARGE = os.urandom(12_000_000)  # goes in twelve parts
+LARGE_KEY = "photos/large 大.bin"
+
+
+# --- For everybody --------------------------------------------------------------
+def focused(visit: Visit) -> str:
+    return str(visit.js("return document.activeElement.id"))

@@ -1,0 +1,354 @@
+"""Uploads with the upload page in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+
+import pytest
+from helpers.browser import wait_for
+from helpers.page.visit import (
+    LARGE,
+    LARGE_KEY,
+    SLOW,
+    Visit,
+    contents,
+    create_bucket,
+    css_string,
+    focused,
+    operations,
+    png,
+)
+from selenium.webdriver.common.keys import Keys
+
+from localcloud.oss import CUT_OFF, CorsRule, OssStandIn
+from localcloud.oss.storage import Bucket
+from localcloud.page import UploadPage
+
+pytestmark = pytest.mark.browser
+
+
+# --- Uploads --------------------------------------------------------------------
+def test_pictures_go_up_while_their_progress_bars_move(
+    visit: Visit, page_bucket: Bucket
+) -> None:
+    files = {"one.png": png() + bytes(1_500_000), "two.png": png(32, 32)}
+    visit.open()
+    visit.watch_progress()
+    visit.speed(SLOW)
+
+    visit.choose(files)
+
+    for name, data in files.items():
+        visit.wait_for_state(f"photos/{name}", "done")
+        assert page_bucket.read(f"photos/{name}") == data
+    values = visit.progress("photos/one.png")
+    assert values == sorted(values)
+    assert len({value for value in values if 0 < value < 1}) >= 3
+    assert visit.text("#status") == "2 of 2 done"
+    stored = page_bucket.find("photos/one.png")
+    assert stored
+    assert stored.headers["content-type"] == "image/png"
+
+
+AWKWARD_NAMES = [
+    "西湖 的早晨.png",
+    "a+b c.txt",
+    "100% sure~.txt",
+    "#1? yes & no.txt",
+    "it's (really) *new*!.txt",
+    "é 🐼.txt",
+    "no ending",
+    "..dots...txt",
+    '"quoted" <b>.txt',
+    "back\\slash;,:@$=[]{}|^`.txt",
+]
+
+
+def test_awkward_names_arrive_as_they_are(visit: Visit, page_bucket: Bucket) -> None:
+    files = {name: f"this is {name}".encode() for name in AWKWARD_NAMES}
+    visit.open()
+
+    visit.choose(files)
+
+    keys = {f"photos/{name}" for name in AWKWARD_NAMES}
+    wait_for(lambda: set(visit.listed()), keys)
+    assert set(page_bucket.keys()) == keys
+    for name, data in files.items():
+        row = visit.row(f"photos/{name}")
+        assert page_bucket.read(f"photos/{name}") == data
+        assert visit.text(f"{row} .name") == name
+        assert visit.read(f"{row} .address") == data
+        item = f"#objects li[data-key={css_string(f'photos/{name}')}]"
+        assert visit.text(f"{item} .name") == name
+        assert visit.read(f"{item} a") == data
+
+
+def test_the_address_of_a_finished_upload_is_shown_plain_and_opens(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+
+    visit.choose({"a b.txt": b"hello"})
+
+    visit.wait_for_state("photos/a b.txt", "done")
+    address = f"{page_oss.url}/demo-bucket/photos/a%20b.txt"
+    link = f"{visit.row('photos/a b.txt')} .address"
+    assert visit.text(link) == address
+    assert str(visit.find(link).get_attribute("href")).startswith(f"{address}?x-oss-")
+    assert visit.read(link) == b"hello"
+
+
+def test_a_picture_dropped_on_the_drop_zone_goes_up(
+    visit: Visit, page_bucket: Bucket
+) -> None:
+    visit.open()
+
+    visit.drop("猫.svg", "<svg/>")
+
+    visit.wait_for_state("photos/猫.svg", "done")
+    assert page_bucket.read("photos/猫.svg") == b"<svg/>"
+
+
+def test_a_dropped_folder_stays_where_it_is(visit: Visit) -> None:
+    visit.open()
+    entry = (
+        "DataTransferItem.prototype.webkitGetAsEntry = () => ({ isDirectory: true })"
+    )
+    visit.js(entry)
+
+    visit.drop("folder", "")
+
+    assert visit.text("#hint") == "Files only: folders are not uploaded"
+    assert visit.text("#uploads") == ""
+
+
+def test_a_picture_is_seen_before_it_is_uploaded(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+    visit.speed(SLOW // 300)
+
+    visit.choose({"a.png": png() + bytes(3_000_000)})
+
+    loaded = "return document.querySelector('#uploads img')?.naturalWidth"
+    wait_for(lambda: visit.js(loaded), 64)
+    assert operations(page_oss)["PutObject", ""] == 0
+    visit.click(f"{visit.row('photos/a.png')} [data-action=cancel]")
+
+
+def test_an_empty_file_goes_up(visit: Visit, page_bucket: Bucket) -> None:
+    visit.open()
+
+    visit.choose({"empty.txt": b""})
+
+    visit.wait_for_state("photos/empty.txt", "done")
+    assert page_bucket.read("photos/empty.txt") == b""
+
+
+def test_a_second_file_of_a_name_does_not_replace_the_first(
+    visit: Visit, page_bucket: Bucket
+) -> None:
+    page_bucket.put("photos/image.jpg", b"of yesterday")
+    visit.open()
+
+    visit.drop("image.jpg", "first")
+    visit.drop("image.jpg", "second")
+
+    visit.wait_for_state("photos/image (3).jpg", "done")
+    wait_for(lambda: visit.text("#status"), "2 of 2 done")
+    assert dict(contents(page_bucket)) == {
+        "photos/image.jpg": b"of yesterday",
+        "photos/image (2).jpg": b"first",
+        "photos/image (3).jpg": b"second",
+    }
+
+
+def test_finished_uploads_can_be_cleared_away(
+    visit: Visit, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.choose({"a.txt": b"a"})
+    visit.wait_for_state("photos/a.txt", "done")
+
+    visit.click("#clear")
+
+    assert visit.text("#upload-section") == ""
+    assert page_bucket.keys() == ["photos/a.txt"]
+
+
+@pytest.mark.parametrize("failure", ["InternalError", CUT_OFF])
+def test_a_large_file_goes_in_parts_and_a_part_that_fails_goes_again(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket, failure: str
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    visit.watch_progress()
+    page_oss.fail("UploadPart", "", "", failure)
+
+    visit.choose({"large 大.bin": LARGE})
+
+    visit.wait_for_state(LARGE_KEY, "done")
+    assert page_bucket.read(LARGE_KEY) == LARGE
+    assert operations(page_oss)["UploadPart", ""] == 12
+    assert len({value for value in visit.progress(LARGE_KEY) if 0 < value < 1}) >= 3
+    assert visit.read(f"{visit.row(LARGE_KEY)} .address") == LARGE
+
+
+def test_a_large_file_that_fails_for_good_is_resumed_by_the_button(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("UploadPart", *[""] * 5, *["InternalError"] * 100)
+
+    visit.choose({"large 大.bin": LARGE})
+
+    visit.wait_for_state(LARGE_KEY, "failed")
+    row = visit.row(LARGE_KEY)
+    assert "InternalError: We encountered an internal error." in visit.text(row)
+    assert re.search(r"HTTP 500 · RequestId [0-9A-F]{24}", visit.text(row))
+    assert operations(page_oss) >= Counter({("UploadPart", "InternalError"): 3 * 4})
+    assert visit.text("#status") == "0 of 1 done, 1 failed"
+
+    page_oss.fail("UploadPart")
+    page_oss.clear()
+    visit.click(f"{row} [data-action=resume]")
+
+    visit.wait_for_state(LARGE_KEY, "done")
+    assert page_bucket.read(LARGE_KEY) == LARGE
+    assert operations(page_oss)["UploadPart", ""] == 12 - 5
+    assert operations(page_oss)["InitiateMultipartUpload", ""] == 0
+
+
+def test_after_a_part_that_is_refused_no_others_are_sent(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    visit.speed(SLOW)
+    page_oss.fail("UploadPart", "AccessDenied")
+
+    visit.choose({"large 大.bin": LARGE})
+
+    visit.wait_for_state(LARGE_KEY, "failed")
+    assert operations(page_oss)["UploadPart", ""] < 11
+
+
+def test_a_bucket_that_hides_the_etag_of_parts_is_found_out(
+    visit: Visit, page_oss: OssStandIn, page: UploadPage
+) -> None:
+    create_bucket(page_oss, page, CorsRule(expose_headers=()))
+    visit.open()
+    visit.expects_complaints = True
+
+    visit.choose({"large 大.bin": LARGE})
+
+    visit.wait_for_state(LARGE_KEY, "failed")
+    problem = visit.text(f"{visit.row(LARGE_KEY)} .problem")
+    assert problem == "The CORS rule of the bucket does not expose ETag."
+
+
+def test_a_large_file_whose_parts_are_gone_is_resumed_from_its_beginning(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("UploadPart", *[""] * 5, *["InternalError"] * 100)
+    visit.choose({"large 大.bin": LARGE})
+    visit.wait_for_state(LARGE_KEY, "failed")
+    page_oss.fail("UploadPart")
+    for upload in page_bucket.uploads():
+        page_bucket.abort(upload.id, upload.key)
+
+    visit.click(f"{visit.row(LARGE_KEY)} [data-action=resume]")
+
+    visit.wait_for_state(LARGE_KEY, "done")
+    assert page_bucket.read(LARGE_KEY) == LARGE
+
+
+def test_a_small_file_that_fails_for_good_is_tried_again_by_the_button(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("PutObject", *[CUT_OFF] * 100)
+    visit.choose({"a.txt": b"a" * 100_000})
+    visit.wait_for_state("photos/a.txt", "failed")
+    page_oss.fail("PutObject")
+    row = visit.row("photos/a.txt")
+    assert f"No reply from {page_oss.url.removeprefix('http://')}." in visit.text(row)
+
+    visit.click(f"{row} [data-action=resume]")
+
+    visit.wait_for_state("photos/a.txt", "done")
+    assert page_bucket.read("photos/a.txt") == b"a" * 100_000
+
+
+def test_a_cancelled_upload_leaves_nothing_behind(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.speed(SLOW)
+    visit.choose({"large 大.bin": LARGE})
+    wait_for(lambda: operations(page_oss)["UploadPart", ""] > 0, True)
+
+    visit.click(f"{visit.row(LARGE_KEY)} [data-action=cancel]")
+
+    wait_for(lambda: operations(page_oss)["AbortMultipartUpload", ""], 1)
+    assert visit.text("#upload-section") == ""
+    assert (page_bucket.keys(), page_bucket.uploads()) == ([], [])
+
+
+def test_an_upload_that_failed_can_be_cancelled(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("UploadPart", *["InternalError"] * 100)
+    visit.choose({"large 大.bin": LARGE})
+    visit.wait_for_state(LARGE_KEY, "failed")
+
+    visit.find(f"{visit.row(LARGE_KEY)} [data-action=cancel]").send_keys(Keys.ENTER)
+
+    wait_for(lambda: operations(page_oss)["AbortMultipartUpload", ""], 1)
+    assert page_bucket.uploads() == []
+    assert focused(visit) == "file-input"
+
+
+def test_a_cancelled_upload_that_cannot_be_removed_is_reported(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("UploadPart", *["InternalError"] * 100)
+    page_oss.fail("AbortMultipartUpload", "AccessDenied")
+    visit.choose({"large 大.bin": LARGE})
+    visit.wait_for_state(LARGE_KEY, "failed")
+
+    visit.click(f"{visit.row(LARGE_KEY)} [data-action=cancel]")
+
+    wait_for(lambda: visit.text("#error").startswith("AccessDenied: "), True)
+
+
+def test_many_files_wait_their_turn(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.js("""
+        window.most = 0;
+        new MutationObserver(() => {
+          const uploading = document.querySelectorAll("[data-state=uploading]");
+          window.most = Math.max(most, uploading.length);
+        }).observe(document.querySelector("#uploads"), {
+          subtree: true,
+          attributeFilter: ["data-state"],
+        });
+    """)
+
+    visit.choose({f"{number}.txt": b"x" * 100_000 for number in range(12)})
+
+    wait_for(lambda: visit.text("#status"), "12 of 12 done")
+    assert len(page_bucket.keys()) == 12
+    assert visit.js("return most") == 2
+    assert operations(page_oss)["ListObjectsV2", ""] <= 3

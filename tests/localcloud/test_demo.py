@@ -1,0 +1,314 @@
+"""``python -m localcloud`` as a newcomer runs it: what it prints works."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from helpers.demo import ANY_PORTS, PICTURE, PORTS, ROOT, Demo, run, running, stored
+from support import PATIENCE_SECONDS, request
+
+from localcloud.__main__ import UPLOAD_DEFAULTS
+from localcloud.options import parse_arguments
+from localcloud.oss.folder import SUFFIX
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def temporary(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("temporary")
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("objects")
+
+
+@pytest.fixture(scope="module")
+def demo(temporary: Path, objects: Path) -> Iterator[Demo]:
+    arguments = ("--folder", str(objects), "--bucket", "my-photos", "--prefix", "我的/")
+    with running(*arguments, folder=temporary) as demo:
+        yield demo
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_the_curl_command_prints_a_token(demo: Demo) -> None:
+    output = run(*demo.command("curl"), "--silent")
+
+    assert json.loads(output)["StatusCode"] == 200
+
+
+@pytest.mark.parametrize(
+    "script",
+    [
+        "upload.py",
+        pytest.param(
+            "upload.mjs",
+            marks=pytest.mark.skipif(
+                not shutil.which("node")
+                or not (ROOT / "localcloud/clients/node_modules").exists(),
+                reason="needs Node, and what localcloud/clients/package.json names",
+            ),
+        ),
+    ],
+)
+def test_the_upload_commands_upload_a_picture_of_ones_own(
+    demo: Demo, objects: Path, tmp_path: Path, script: str
+) -> None:
+    picture = tmp_path / f"猫 {script}.png"
+    picture.write_bytes(b"\x89PNG" + os.urandom(200_000))
+    command = [
+        str(picture) if word == "localcloud/page/upload-page.png" else word
+        for word in demo.command(script)
+    ]
+
+    output = run(*command)
+
+    assert output == f"uploaded {picture} as my-photos/我的/{picture.name}\n"
+    assert (
+        stored(objects / f"my-photos{SUFFIX}")[f"我的/{picture.name}"]
+        == picture.read_bytes()
+    )
+
+
+def test_the_picture_of_the_commands_is_there(demo: Demo) -> None:
+    assert demo.command("upload.py")[2] == str(PICTURE.relative_to(ROOT))
+    assert PICTURE.stat().st_size > 1000
+
+
+def test_the_page_is_served_and_knows_the_rest(demo: Demo) -> None:
+    port = int(demo.address("upload page").rstrip("/").rpartition(":")[2])
+
+    page = request(port, "/").body.decode()
+
+    (settings,) = re.findall(r'id="settings">(.*?)</script>', page, re.DOTALL)
+    assert json.loads(settings) == {
+        "tokenUrl": demo.address("token server"),
+        "endpoint": demo.address("OSS stand-in"),
+        "region": "cn-hangzhou",
+        "bucket": "my-photos",
+        "prefix": "我的/",
+    }
+
+
+def cors_of(demo: Demo, origin: str) -> dict[str, str | int | None]:
+    """Return how token server and OSS answer a page of *origin*."""
+    token_port, oss_port = (
+        int(demo.address(name).rstrip("/").rpartition(":")[2])
+        for name in ("token server", "OSS stand-in")
+    )
+    headers = {"Origin": origin}
+    ask = headers | {
+        "Access-Control-Request-Method": "PUT",
+        "Access-Control-Request-Headers": "authorization,x-oss-date",
+    }
+    path = "/my-photos/cat.jpg"
+    allowed = "access-control-allow-origin"
+    preflight = request(oss_port, path, "OPTIONS", ask)
+    return {
+        "token": request(token_port, "/", headers=headers).headers.get(allowed),
+        "preflight": preflight.status,
+        "OSS": preflight.headers.get(allowed),
+        "refusal of OSS": request(oss_port, path, headers=headers).headers.get(allowed),
+    }
+
+
+def open_to(origin: str) -> dict[str, str | int | None]:
+    return {"token": origin, "preflight": 200, "OSS": origin, "refusal of OSS": origin}
+
+
+CLOSED = {"token": None, "preflight": 403, "OSS": None, "refusal of OSS": None}
+
+
+def test_the_page_may_use_token_server_and_oss_and_no_other_may(demo: Demo) -> None:
+    address = demo.address("upload page").rstrip("/")
+    by_name = address.replace("127.0.0.1", "localhost")
+    port = address.rpartition(":")[2]
+
+    for origin in (address, by_name):
+        assert cors_of(demo, origin) == open_to(origin)
+    for origin in (
+        "https://evil.example",
+        "null",
+        "http://localhost",
+        f"https://localhost:{port}",
+        f"http://localhost:{port}.evil.example",
+        f"http://localhost.evil.example:{port}",
+        demo.address("token server").rstrip("/"),
+    ):
+        assert cors_of(demo, origin) == CLOSED, origin
+
+
+def test_pages_of_ones_own_may_use_them_if_they_are_named(tmp_path: Path) -> None:
+    own = ["http://localhost:3000", "https://app.example"]
+    options = [word for origin in own for word in ("--origin", origin)]
+
+    with running(*options, "--bucket", "my-photos", folder=tmp_path) as demo:
+        address = demo.address("upload page").rstrip("/")
+        for origin in (*own, address):
+            assert cors_of(demo, origin) == open_to(origin)
+        assert cors_of(demo, "http://localhost:3001") == CLOSED
+
+
+def test_pictures_are_there_again_after_a_restart_and_nothing_else_is_left(
+    tmp_path: Path,
+) -> None:
+    objects, temporary = tmp_path / "objects", tmp_path / "temporary"
+    temporary.mkdir()
+    for _ in range(2):
+        with running("--folder", str(objects), folder=temporary) as demo:
+            command = demo.command("upload.py")
+            run(*command[:2], "LICENSE", *command[3:])
+            kept = stored(objects / f"demo-bucket{SUFFIX}")
+
+    assert list(kept) == ["photos/LICENSE"]
+    assert list(temporary.iterdir()) == []
+
+
+def test_a_demo_without_a_folder_leaves_nothing_behind(tmp_path: Path) -> None:
+    with running(folder=tmp_path) as demo:
+        command = demo.command("upload.py")
+        run(*command[:2], "LICENSE", *command[3:])
+
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.skipif(os.name != "posix", reason="needs signals")
+def test_a_demo_that_is_killed_keeps_what_was_uploaded(tmp_path: Path) -> None:
+    objects = tmp_path / "objects"
+    arguments = ("--folder", str(objects))
+    with running(*arguments, folder=tmp_path, exit_status=-signal.SIGKILL) as demo:
+        command = demo.command("upload.py")
+        run(*command[:2], "LICENSE", *command[3:])
+        demo.process.send_signal(signal.SIGKILL)
+
+    assert list(stored(objects / f"demo-bucket{SUFFIX}")) == ["photos/LICENSE"]
+    with running(*arguments, folder=tmp_path):
+        assert list(stored(objects / f"demo-bucket{SUFFIX}")) == ["photos/LICENSE"]
+
+
+def start(*arguments: str) -> tuple[int, str]:
+    """Return exit status and stderr of a demo that does not start."""
+    result = subprocess.run(
+        [sys.executable, "-m", "localcloud", *ANY_PORTS, *arguments],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        check=False,
+    )
+    return result.returncode, result.stderr
+
+
+@pytest.mark.parametrize("option", PORTS)
+def test_a_port_that_is_taken_is_named_with_the_option_that_helps(option: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        outcome = start(option, str(port))
+
+    assert outcome == (
+        1,
+        f"localcloud: port {port}: Address already in use; use {option} N\n",
+    )
+
+
+def test_a_folder_that_cannot_be_used_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "file"
+    path.touch()
+
+    outcome = start("--folder", str(path))
+
+    message = f"localcloud: folder {path}: Not a directory; use --folder DIR\n"
+    assert outcome == (1, message)
+
+
+def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> None:
+    names = ("data/thesis.txt", "uploads/2024/cat.jpg", "objects/a.tmp")
+    paths = [tmp_path / "wp-content" / name for name in names]
+    for path in paths:
+        path.parent.mkdir(parents=True)
+        path.write_text("mine")
+
+    outcome = start("--folder", str(tmp_path), "--bucket", "wp-content")
+
+    assert outcome == (
+        1,
+        f"localcloud: folder {tmp_path}: it holds other files and no valid "
+        "oss-stand-in.json, the mark of a folder for objects; a new or an empty folder "
+        "is allowed, and one with that mark; use --folder DIR\n",
+    )
+    assert [path.read_text() for path in paths] == ["mine"] * 3
+
+
+def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -> None:
+    outcome = start("--folder", str(objects))
+
+    message = f"folder {objects}: another stand-in or demo uses it"
+    assert outcome == (1, f"localcloud: {message}; use --folder DIR\n")
+
+
+@pytest.mark.parametrize(
+    ("option", "value"),
+    [
+        ("--bucket", "My_Bucket"),
+        ("--bucket", "ab"),
+        ("--prefix", ""),
+        ("--prefix", "photos*"),
+        ("--prefix", "/photos"),
+        ("--port", "65536"),
+        ("--origin", "*"),
+        ("--origin", "http://localhost:3000/"),
+        ("--origin", "localhost:3000"),
+    ],
+)
+def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:
+    status, error = start(option, value)
+
+    assert status == 2
+    assert f"argument {option}: {value!r}" in error
+
+
+@pytest.mark.parametrize("package", ["fastcrc", "multipart"])
+def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
+    package: str,
+) -> None:
+    program = (
+        f"import sys; sys.modules[{package!r}] = None\n"
+        "import runpy; runpy.run_module('localcloud', run_name='__main__')"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+    )
+
+    assert result.returncode == 1
+    assert re.fullmatch(
+        rf"localcloud: {package} is missing; "
+        r"run: \S+ -m pip install -U fastcrc multipart\n",
+        result.stderr,
+    )
+
+
+@pytest.mark.parametrize("script", ["upload.py", "upload.mjs"])
+def test_the_scripts_have_the_defaults_of_the_demo(script: str) -> None:
+    source = (ROOT / "localcloud" / "clients" / script).read_text("utf-8")
+    options = parse_arguments([])
+
+    for name, value in UPLOAD_DEFAULTS.items():
+        assert re.search(rf'{name}"?.*default[=:] ?"{re.escape(value)}"', source), name
+    of_the_demo = {
+        "token-url": f"http://127.0.0.1:{options.port}/",
+        "endpoint": f"http://127.0.0.1:{options.oss_port}",
+        "bucket": options.bucket,
+        "prefix": options.prefix,
+    }
+    assert of_the_demo == UPLOAD_DEFAULTS
