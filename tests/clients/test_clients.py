@@ -61,6 +61,7 @@ def curl(*arguments: str) -> str:
 
 
 @needs_curl
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [
@@ -82,6 +83,7 @@ def test_curl_gets_a_token(
 
 
 @needs_curl
+@pytest.mark.process
 def test_curl_reads_why_a_large_body_is_refused(
     server: RunningServer, tmp_path: Path
 ) -> None:
@@ -103,6 +105,7 @@ def test_many_clients_at_once_each_get_a_token(
     assert len({reply["SecurityToken"] for reply in replies}) == 256
 
 
+@pytest.mark.slow
 def test_an_edit_under_load_fails_no_request(
     make_server: MakeServer, tmp_path: Path, sts: StsStandIn
 ) -> None:

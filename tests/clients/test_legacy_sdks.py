@@ -176,6 +176,7 @@ def pop_core(sts: StsStandIn, *calls: list[Any], **options: str) -> Outcomes:
 
 
 @needs_node
+@pytest.mark.process
 def test_node_is_given_credentials_and_uses_them(sts: StsStandIn) -> None:
     params = PARAMS | {"RegionId": REGION}
     documents = pop_core(
@@ -198,6 +199,7 @@ def test_node_is_given_credentials_and_uses_them(sts: StsStandIn) -> None:
 
 
 @needs_node
+@pytest.mark.process
 def test_node_is_told_why_it_is_refused(sts: StsStandIn) -> None:
     params = PARAMS | {"RegionId": REGION, "RoleArn": f"{ROLE_ARN}-2"}
     call = ["AssumeRole", params, {"method": "POST"}]

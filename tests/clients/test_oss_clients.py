@@ -90,8 +90,12 @@ CLIENTS = [
     pytest.param("oss2", "v4", id="oss2 V4"),
     pytest.param("oss-v2", "v1", id="alibabacloud-oss-v2 V1"),
     pytest.param("oss-v2", "v4", id="alibabacloud-oss-v2 V4"),
-    pytest.param("ali-oss", "v1", id="ali-oss V1", marks=needs_node),
-    pytest.param("ali-oss", "v4", id="ali-oss V4", marks=needs_node),
+    pytest.param(
+        "ali-oss", "v1", id="ali-oss V1", marks=[needs_node, pytest.mark.process]
+    ),
+    pytest.param(
+        "ali-oss", "v4", id="ali-oss V4", marks=[needs_node, pytest.mark.process]
+    ),
 ]
 
 
@@ -220,6 +224,7 @@ def test_a_token_is_refused_once_it_has_expired(
 
 
 @needs_node
+@pytest.mark.process
 def test_ali_oss_without_refresh_is_refused_once_its_token_has_expired(
     server: RunningServer, oss: OssStandIn, bucket: Bucket, clock: Clock, big_file: Path
 ) -> None:
@@ -237,6 +242,7 @@ def test_ali_oss_without_refresh_is_refused_once_its_token_has_expired(
 
 
 @needs_node
+@pytest.mark.process
 @pytest.mark.parametrize("version", ["v1", "v4"])
 def test_ali_oss_may_have_the_bucket_in_the_path(
     server: RunningServer, oss: OssStandIn, bucket: Bucket, version: str

@@ -76,6 +76,7 @@ def test_the_table_has_every_operation_and_every_template() -> None:
 
 
 @pytest.mark.parametrize("template", FILES)
+@pytest.mark.slow
 def test_a_token_may_do_what_its_template_grants_and_nothing_else(
     template: str, make_server: MakeServer, sts: StsStandIn, oss: OssStandIn
 ) -> None:

@@ -65,6 +65,7 @@ def folder(user: str) -> list[Place]:
 
 
 @pytest.mark.parametrize("users", PAIRS)
+@pytest.mark.slow
 def test_users_may_do_everything_below_their_prefix_and_nothing_of_the_others(
     users: tuple[str, str], server: RunningServer, sts: StsStandIn, oss: OssStandIn
 ) -> None:
@@ -87,7 +88,7 @@ def test_users_may_do_everything_below_their_prefix_and_nothing_of_the_others(
     params=[
         pytest.param("oss2", id="oss2"),
         pytest.param("oss-v2", id="alibabacloud-oss-v2"),
-        pytest.param("ali-oss", id="ali-oss", marks=needs_node),
+        pytest.param("ali-oss", id="ali-oss", marks=[needs_node, pytest.mark.process]),
     ]
 )
 def apps(

@@ -10,8 +10,6 @@ import pytest
 
 from localcloud import LocalCloud
 
-pytestmark = pytest.mark.process
-
 PROJECT = """
 import sys
 
@@ -42,6 +40,8 @@ def test_with_options(local_cloud):
 """
 
 
+@pytest.mark.slow
+@pytest.mark.process
 def test_a_fixture_is_there_for_those_who_ask_for_it(tmp_path: Path) -> None:
     (tmp_path / "test_app.py").write_text(PROJECT, encoding="utf-8")
 
@@ -57,6 +57,7 @@ def test_a_fixture_is_there_for_those_who_ask_for_it(tmp_path: Path) -> None:
     assert "4 passed" in result.stdout
 
 
+@pytest.mark.process
 def test_the_plugin_imports_nothing_but_itself() -> None:
     program = (
         "import pytest, sys; before = set(sys.modules)\n"

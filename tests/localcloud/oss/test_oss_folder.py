@@ -528,6 +528,7 @@ with taken(Path(sys.argv[1])):
 """
 
 
+@pytest.mark.process
 def test_a_process_that_is_killed_has_its_folder_no_longer(tmp_path: Path) -> None:
     folder = tmp_path / "objects"
     with subprocess.Popen(

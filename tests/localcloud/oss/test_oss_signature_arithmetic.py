@@ -194,12 +194,23 @@ META = st.dictionaries(
 )
 
 
+OTHER_SCHEMES = {
+    "awsaccesskeyid",
+    "x-amz-algorithm",
+    "x-amz-credential",
+    "x-amz-signature",
+    "x-oss-access-key-id",
+}
+
+
 def without_signature(query: Mapping[str, str]) -> dict[str, str]:
-    """Return *query* without what a signed URL has in it."""
+    """Return *query* without what a signed URL has in it, of whatever scheme."""
     return {
         name: value
         for name, value in query.items()
-        if name not in V1_URL.query and name not in V4_URL.query
+        if name not in V1_URL.query
+        and name not in V4_URL.query
+        and name.lower() not in OTHER_SCHEMES
     }
 
 

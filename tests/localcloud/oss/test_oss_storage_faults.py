@@ -373,6 +373,8 @@ def peak_of(process: subprocess.Popen[str]) -> int:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="no /proc")
+@pytest.mark.slow
+@pytest.mark.process
 def test_200_megabytes_pass_through_little_memory() -> None:
     chunk = os.urandom(MEGABYTE)
     whole = hashlib.md5()
