@@ -14,9 +14,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.oss.client import BucketClient
+from helpers.oss.signing import KeyPair
 from support import PATIENCE_SECONDS, Reply, request
 
-from localcloud import LocalCloud
+from localcloud import LocalCloud, TokenRefused
 from localcloud.control import MAX_BODY_BYTES, ControlServer
 
 # --- The command ----------------------------------------------------------------
@@ -141,6 +143,11 @@ def test_a_login_token_comes_from_the_api(cloud: LocalCloud, port: int) -> None:
 
 
 def test_failures_are_ordered_over_the_api(cloud: LocalCloud, port: int) -> None:
+    token = cloud.token(user="alice")
+    key = KeyPair(
+        token["AccessKeyId"], token["AccessKeySecret"], token["SecurityToken"]
+    )
+    client = BucketClient(cloud.oss, key, cloud.bucket)
     order = {
         "service": "sts",
         "operation": "AssumeRole",
@@ -149,12 +156,15 @@ def test_failures_are_ordered_over_the_api(cloud: LocalCloud, port: int) -> None
     }
 
     assert post(port, "/fail", order).status == 200
-    assert cloud.sts._failures.take("AssumeRole") == "InternalError"
+    for _ in range(2):
+        with pytest.raises(TokenRefused, match=r"^InternalError: "):
+            cloud.token(user="alice")
     order = {"service": "oss", "operation": "PutObject", "codes": ["AccessDenied"]}
     assert post(port, "/fail", order).status == 200
-    assert cloud.oss._failures.take("PutObject") == "AccessDenied"
+    assert client.put("users/alice/a").outcome == (403, "AccessDenied")
+    assert client.put("users/alice/a").outcome == (200, "")
     assert post(port, "/reset", {}).status == 200
-    assert cloud.sts._failures.take("AssumeRole") == ""
+    assert cloud.token(user="alice")["StatusCode"] == 200
 
 
 def test_objects_are_listed_and_tokens_expire(cloud: LocalCloud, port: int) -> None:
