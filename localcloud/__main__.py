@@ -58,7 +58,7 @@ def run_demo(options: argparse.Namespace) -> int:
     """
     page = UploadPage(port=options.page_port)
     with contextlib.ExitStack() as stack:
-        # The page has its port first, as the others have to know its origins.
+        # The page gets its port first, because the others have to know its origins.
         try:
             stack.enter_context(page)
         except OSError as error:

@@ -26,6 +26,7 @@ class Clock:
 
     @now.setter
     def now(self, seconds: float) -> None:
+        """Move the clock to *seconds*."""
         self.offset_seconds = seconds - self._own()
 
     def _own(self) -> float:

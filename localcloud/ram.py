@@ -13,7 +13,7 @@ Sources: "Policy elements", "Policy structure and syntax", "Conditional operator
 OSS.  What they leave open is strict here, so that nothing works in the demo only:
 
 - Elements they do not list (Sid, NotResource) are refused, and so is one that stands
-  twice, an empty list, and a Statement that is no list.  An empty Condition holds.
+  twice, an empty list, and a Statement that is not a list.  An empty Condition holds.
 - The form of actions, ARNs and condition keys is not checked.  Keys are case-sensitive.
 - A wildcard does not stop at "/", as documented, but does at the first four ":" of an
   ARN: the account that * stands for cannot reach into the name of an object.  There is
@@ -224,7 +224,7 @@ def check_elements(document: Any, required: set[str], *optional: str) -> None:
     for name in sorted(required - document.keys()):
         raise ValueError(f"{name} is missing")
     for name in document.keys() - required - set(optional):
-        raise ValueError(f"{name!r} is no element that may stand there")
+        raise ValueError(f"{name!r} is not an element that may stand there")
 
 
 def parse_statement(statement: Any) -> Statement:
@@ -249,7 +249,7 @@ def parse_conditions(block: Any) -> Iterator[Condition]:
         raise ValueError("Condition must be an object")
     for name, keys in block.items():
         if name not in OPERATORS:
-            raise ValueError(f"{name!r} is no condition operator")
+            raise ValueError(f"{name!r} is not a condition operator")
         if not isinstance(keys, dict) or not keys:
             raise ValueError(f"{name} must be an object of condition keys")
         for key, values in keys.items():

@@ -59,6 +59,7 @@ class TokenServerProvider(CredentialsProvider):  # type: ignore[misc]
 
 
 def main() -> None:
+    """Upload the file that the command line names."""
     parser = argparse.ArgumentParser(description="Upload a file to OSS.")
     parser.add_argument("file", type=Path)
     parser.add_argument("--token-url", default="http://127.0.0.1:7080/")

@@ -6,7 +6,7 @@
 The stand-in imitates few of them, and knows the others for what the policies say: what
 they do not allow is refused as OSS refuses it, whether it is imitated or not.
 
-Vector buckets and table buckets are not here, as they have endpoints of their own.
+Vector buckets and table buckets are not here, because they have endpoints of their own.
 
 Sources: "Authorization syntax and elements" and the page of each operation in the OSS
 documentation; for what they do not name, alibabacloud-oss-v2 1.4.1 and version 2 of the

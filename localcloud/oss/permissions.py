@@ -63,7 +63,7 @@ DENIALS = {  # EC and message
 
 
 def required(signature: Signature | None) -> Signature:
-    """Return *signature*.  Raises OssError if there is none, as all is private."""
+    """Return *signature*.  Raises OssError if there is none: all is private."""
     if signature is None:
         message = "Anonymous access is forbidden for this operation."
         raise OssError("AccessDenied", message)

@@ -185,7 +185,7 @@ def read_record(path: Path) -> dict[str, Any]:
         raise ValueError("the record is a link or no file")
     record = json.loads(path.read_text("utf-8"))
     if not isinstance(record, dict):
-        raise TypeError("the record is no object of JSON")
+        raise TypeError("the record is not a JSON object")
     return record
 
 

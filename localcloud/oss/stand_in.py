@@ -116,7 +116,7 @@ class OssStandIn:
         Raises FolderError if that folder cannot be used.
         """
         if not BUCKET_NAME.fullmatch(name):
-            raise ValueError(f"{name!r} is no bucket name")
+            raise ValueError(f"{name!r} is not a bucket name")
         bucket = Bucket(name, self._objects.bucket(name), self.clock)
         with self._lock:
             self._buckets = {**self._buckets, name: bucket}
@@ -141,7 +141,7 @@ class OssStandIn:
         through the body of the request, without a reply.  With *always*, all requests
         get the one code that is given.  "*" is every operation.  What was ordered for
         *operation* before is forgotten: without codes, all is as usual again.  Only
-        what is signed and allowed fails so, as all else has an error of its own.
+        what is signed and allowed fails so: all else has an error of its own.
         Raises ValueError for an operation or a code that OSS does not have.
         """
         self._failures.order(operation, codes, always=always)
@@ -199,24 +199,8 @@ class OssStandIn:
     def _signed_request(
         self, request: Request, places: list[Place], access: Access
     ) -> Reply:
-        """Do what a request asks that may mean any of *places*.
-
-        The signature is judged before the place, because it alone says which place is
-        meant: GET /photos/cat.jpg with "Host: my-bucket.oss-cn-hangzhou.aliyuncs.com"
-        can be photos/cat.jpg of my-bucket, or cat.jpg of the bucket photos
-        (Request.places), and a client signs one of the two.  If places were refused
-        first, the likeliest reading would decide, and a request that is right by
-        another would get NoSuchBucket.
-        """
-        signature = required(
-            read_signature(request.signable, request.received_at, self.region)
-        )
-        access.access_key_id = signature.access_key_id
-        caller = find_caller(self.sts, signature)
-        secret = caller.access_key_secret
-        place = next((p for p in places if signature.matches(secret, p.resource)), None)
-        if place is None:
-            raise signature.mismatch(places[0].resource)
+        """Do what a request asks that may mean any of *places*."""
+        caller, place = self._signed_place(request, places, access)
         note_place(access, place)
         operation = request.operation(place)
         access.operation = operation.name
@@ -245,6 +229,29 @@ class OssStandIn:
                 url=self.url,
             )
         )
+
+    def _signed_place(
+        self, request: Request, places: list[Place], access: Access
+    ) -> tuple[Caller, Place]:
+        """Return who signed *request*, and which of *places*.  Raises OssError.
+
+        The signature is judged before the place, because it alone says which place is
+        meant: GET /photos/cat.jpg with "Host: my-bucket.oss-cn-hangzhou.aliyuncs.com"
+        can be photos/cat.jpg of my-bucket, or cat.jpg of the bucket photos
+        (Request.places), and a client signs one of the two.  If places were refused
+        first, the likeliest reading would decide, and a request that is right by
+        another would get NoSuchBucket.
+        """
+        signature = required(
+            read_signature(request.signable, request.received_at, self.region)
+        )
+        access.access_key_id = signature.access_key_id
+        caller = find_caller(self.sts, signature)
+        secret = caller.access_key_secret
+        place = next((p for p in places if signature.matches(secret, p.resource)), None)
+        if place is None:
+            raise signature.mismatch(places[0].resource)
+        return caller, place
 
     def _post_object(self, request: Request, place: Place, access: Access) -> Reply:
         """Store the file of a form, which is signed by a field of its own."""

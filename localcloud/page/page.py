@@ -34,7 +34,7 @@ class UploadPage:
     *settings* replace those in the file; port 0 is any free one.  Without settings, the
     page has its port and keeps who asks for it waiting until show(): the servers that
     it is to talk to may have to know its origins first.  Raises ValueError for a
-    setting that the page does not know, or a URL that is none of HTTP.
+    setting that the page does not know, or a URL that is not http or https.
     """
 
     def __init__(

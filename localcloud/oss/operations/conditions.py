@@ -16,7 +16,7 @@ from localcloud.oss.times import read_date
 def check_conditions(
     headers: Mapping[str, str], stored: StoredObject, prefix: str = ""
 ) -> None:
-    """Raise OssError unless the If-… headers hold; dates that are none do not count."""
+    """Raise OssError unless the If-… headers hold; invalid dates are ignored."""
 
     def etags(name: str) -> list[str]:
         value = headers.get(prefix + name, "")
@@ -57,7 +57,7 @@ def read_range(headers: Mapping[str, str], size: int) -> range | None:
     start = int(first) if first else size - int(last)
     stop = int(last) + 1 if first and last else size
     if first and last and start >= stop:
-        return None  # which is no range
+        return None  # not a range
     if 0 <= start < stop <= size:
         return range(start, stop)
     if not is_standard:
