@@ -3,7 +3,7 @@
 PYTHON ?= python3
 PORT ?= 7080
 
-.PHONY: demo test run check bench
+.PHONY: demo test test-fast run check bench
 
 demo: .venv/demo
 	.venv/bin/python -m localcloud $(ARGS)
@@ -12,7 +12,10 @@ run: .venv/run
 	.venv/bin/python sts_server.py $(PORT) $(ARGS)
 
 test: .venv/test $(if $(shell command -v npm),localcloud/clients/node_modules)
-	.venv/bin/python -m pytest
+	.venv/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+
+test-fast: .venv/test
+	.venv/bin/python -m pytest -n auto --dist worksteal -m "not (slow or browser or process or nginx)" $(ARGS)
 
 bench: .venv/bench benchmarks/node_modules
 	.venv/bin/python -m benchmarks
