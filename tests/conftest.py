@@ -5,20 +5,16 @@ from __future__ import annotations
 import logging
 import os
 import socket
-from collections.abc import Callable, Generator, Iterator
+from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
 import hypothesis
 import pytest
-import secret_scan
-from support import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    ROLE_ARN,
-    RunningServer,
-    write_config,
-)
+from helpers import secret_scan
+from helpers.machine import PROXY_VARIABLES
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
 
 from localcloud.clock import Clock
 from localcloud.sts import StsStandIn
@@ -26,14 +22,6 @@ from tokenserver.config.load import LiveConfig
 from tokenserver.sts.client import StsClient
 
 pytest_plugins = ["helpers.oss.fixtures", "helpers.page.fixtures"]
-
-PROXY_VARIABLES = (
-    "HTTP_PROXY",
-    "HTTPS_PROXY",
-    "ALL_PROXY",
-    "http_proxy",
-    "https_proxy",
-)
 
 
 # How long an example takes says nothing on a busy machine.
@@ -108,9 +96,6 @@ def sts(clock: Clock) -> Iterator[StsStandIn]:
 def sts_client() -> StsClient:
     """The server's STS client, without a limit; importing the SDK takes a while."""
     return StsClient(lambda: 10_000)
-
-
-MakeServer = Callable[..., RunningServer]
 
 
 @pytest.fixture

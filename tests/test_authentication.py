@@ -15,33 +15,23 @@ from typing import Any
 from urllib.parse import quote
 
 import pytest
-from conftest import MakeServer
-from login_support import (
-    ATTACKS,
+from helpers.client import Reply, exchange_anyhow
+from helpers.login.attacks import ATTACKS, Attack
+from helpers.login.jwks_server import JwksServer, answering, jwks_server
+from helpers.login.service import (
     AUDIENCE,
     ISSUER,
     KINDS,
     PUBLIC_KINDS,
-    Attack,
-    JwksServer,
-    answering,
     attacker,
     authentication,
     claims_now,
     jwks,
-    jwks_server,
     service,
 )
-from raw_http import exchange_anyhow
-from support import (
-    PATIENCE_SECONDS,
-    POLICY_DIRECTORY,
-    Reply,
-    RunningServer,
-    settings,
-    wait_until,
-    write_config,
-)
+from helpers.machine import PATIENCE_SECONDS, wait_until
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ROOT, settings, write_config
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.files import read_file
@@ -692,7 +682,7 @@ def test_without_pyjwt_the_operator_is_told_what_to_install(tmp_path: Path) -> N
     )
     result = subprocess.run(
         [sys.executable, "-W", "error", "-c", script, "--config", path],
-        cwd=POLICY_DIRECTORY.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,

@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import PROXY_VARIABLES, MakeServer
-from helpers.browser import BROWSER_OPTIONS, find_program, start, wait_for
+from helpers.browser import BROWSER_OPTIONS, start, wait_for
+from helpers.client import Reply, exchange, parse_replies
 from helpers.demo import running
-from login_support import AUDIENCE, ISSUER, service
-from raw_http import exchange, parse_replies
+from helpers.login.service import AUDIENCE, ISSUER, service
+from helpers.machine import PROXY_VARIABLES, find_program
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import settings, write_config
 from selenium import webdriver
 from selenium.webdriver.common.by import By
-from support import Reply, RunningServer, settings, write_config
 
 from localcloud.loopback import LoopbackHandler, LoopbackServer
 from localcloud.sts import StsStandIn

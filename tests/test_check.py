@@ -15,14 +15,10 @@ from dataclasses import replace
 from typing import Any, cast
 
 import pytest
-from conftest import MakeServer
-from support import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
-    ROLE_ARN,
-    reserved_port,
-)
+from helpers.clocks import FakeClock
+from helpers.machine import PATIENCE_SECONDS, reserved_port
+from helpers.server import MakeServer
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN
 
 from localcloud import sts as stand_in
 from localcloud.clock import Clock
@@ -918,17 +914,8 @@ def test_hint_knows_a_root_key_by_its_owner() -> None:
 # --- Hints in the log of a running server
 
 
-class Monotonic:
-    """A clock that stands still."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
-
-
 def test_hint_is_logged_once_a_minute() -> None:
-    now = Monotonic()
+    now = FakeClock()
     hints = HintLog(now)
     error, other = refused("SignatureDoesNotMatch"), refused("NoPermission")
 
@@ -944,14 +931,14 @@ def test_hint_is_logged_once_a_minute() -> None:
 
 
 def test_error_without_a_hint_is_not_remembered() -> None:
-    hints = HintLog(Monotonic())
+    hints = HintLog(FakeClock())
 
     assert [hints.hint(refused("Other"), EXAMPLE) for _ in range(2)] == ["", ""]
 
 
 def test_codes_that_had_a_hint_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(check_hints, "HINTS_KEPT", 3)
-    now = Monotonic()
+    now = FakeClock()
     hints = HintLog(now)
     errors = [refused(f"Throttling.{n}") for n in range(4)]
 
@@ -964,7 +951,7 @@ def test_codes_that_had_a_hint_are_bounded(monkeypatch: pytest.MonkeyPatch) -> N
 
 
 def test_of_errors_at_once_one_has_the_hint() -> None:
-    hints, error = HintLog(Monotonic()), refused("NoPermission")
+    hints, error = HintLog(FakeClock()), refused("NoPermission")
     with ThreadPoolExecutor(8) as pool:
         told = list(pool.map(lambda _: hints.hint(error, EXAMPLE), range(64)))
 

@@ -12,94 +12,25 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import secret_scan
-from login_support import AUDIENCE, ISSUER, service
-from raw_http import connect
-from support import (
+from helpers.client import connect, request
+from helpers.login.service import AUDIENCE, ISSUER, service
+from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
+from helpers.processes import command, read_until, run, running, usage, with_limits
+from helpers.settings import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
     POLICY_DIRECTORY,
-    request,
-    reserved_port,
+    ROOT,
     settings,
-    wait_until,
     write_config,
 )
 
 import tokenserver
 from localcloud.sts import Fail, StsStandIn
-
-SERVER = Path(__file__).parent.parent / "sts_server.py"
-
-
-def command(*arguments: str | Path) -> list[str]:
-    """Return the command line of a server with *arguments*."""
-    sdk = "ignore::DeprecationWarning:alibabacloud_tea_openapi.utils"
-    options = ["-W", "error", "-W", sdk]
-    return [sys.executable, *options, str(SERVER), *map(str, arguments)]
-
-
-def with_limits(**limits: float) -> list[str]:
-    """Return the beginning of a command line of a server with other time limits.
-
-    One that is very long shows on any machine that nobody waits for its end.
-    """
-    lines = [
-        "import sys",
-        f"sys.path.insert(0, {str(SERVER.parent)!r})",
-        "from tokenserver import cli",
-        "from tokenserver.httpd import connection",
-        *(f"cli.{n} = connection.{n} = {value}" for n, value in limits.items()),
-        "sys.exit(cli.main())",
-    ]
-    return [*command()[:-1], "-c", "\n".join(lines)]
-
-
-def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
-    """Run the server until it ends by itself."""
-    result = subprocess.run(
-        command(*arguments),
-        capture_output=True,
-        text=True,
-        timeout=PATIENCE_SECONDS,
-        env=os.environ | environment,
-        check=False,
-    )
-    secret_scan.check_text("stderr", result.stderr)
-    if '"SecurityToken"' not in result.stdout:
-        secret_scan.check_text("stdout", result.stdout)
-    return result
-
-
-@contextlib.contextmanager
-def running(
-    *arguments: str | Path,
-    stderr: int = subprocess.PIPE,
-    beginning: Sequence[str] = (),
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a server on a free port of 127.0.0.1; give its process and port."""
-    with subprocess.Popen(
-        [*(beginning or command()), "0", "--bind", "127.0.0.1", *arguments],
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            for line in process.stdout:
-                if match := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
-                    break
-            assert match, "the server did not start"
-            yield process, int(match[1])
-        finally:
-            process.kill()
-        output = "".join(map(str, process.communicate()))  # what no test has read
-        secret_scan.check_text("the output", output)
 
 
 def ask(port: int, target: str = "/") -> int:
@@ -143,7 +74,7 @@ def test_version_is_said_with_the_name_of_the_command() -> None:
     assert run("--version").stdout == f"sts_server.py {tokenserver.__version__}\n"
     module = subprocess.run(
         [sys.executable, "-m", "tokenserver", "--version"],
-        cwd=SERVER.parent,
+        cwd=ROOT,
         capture_output=True,
         text=True,
         timeout=PATIENCE_SECONDS,
@@ -158,7 +89,7 @@ def test_version_is_said_with_the_name_of_the_command() -> None:
 def test_init_writes_the_files_of_the_project_and_nothing_over_others(
     tmp_path: Path,
 ) -> None:
-    folder, project = tmp_path / "new", SERVER.parent
+    folder, project = tmp_path / "new", ROOT
     policies = sorted(f"policy/{path.name}" for path in POLICY_DIRECTORY.iterdir())
     names = ["config.json", "role-policy.json", *policies]
 
@@ -184,7 +115,7 @@ def test_init_writes_a_config_json_that_lacks_only_the_operators_values(
     run("--init", tmp_path)
     config = tmp_path / "config.json"
     written = json.loads(config.read_text())
-    shipped = json.loads((SERVER.parent / "config.json").read_text())
+    shipped = json.loads((ROOT / "config.json").read_text())
     own = {name: value for name, value in settings().items() if name in written}
     own |= {"PolicyFile": written["PolicyFile"], "Region": "cn-hangzhou"}
     config.write_text(json.dumps(written | own | {"StsEndpoint": sts.url}))
@@ -299,7 +230,7 @@ def test_a_port_without_permission_exits_1(config: Path) -> None:
         [sys.executable, "-c", without_permission, "80", "--config", config],
         capture_output=True,
         text=True,
-        cwd=SERVER.parent,
+        cwd=ROOT,
         timeout=PATIENCE_SECONDS,
         check=False,
     )
@@ -407,17 +338,6 @@ def test_a_second_signal_ends_it_at_once(config: Path, sts: StsStandIn) -> None:
         assert process.wait(PATIENCE_SECONDS) == 0
 
 
-def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Return what the log has up to the line that has *text* in it."""
-    assert process.stderr
-    found = ""
-    while text not in found:
-        line = process.stderr.readline()
-        assert line, f"the server ended after {found}"
-        found += line
-    return found
-
-
 @POSIX
 def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
     config: Path, tmp_path: Path, sts: StsStandIn
@@ -497,17 +417,6 @@ def test_without_any_credentials_one_line_says_what_was_looked_for(
 # What it costs, and what it survives
 
 LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-
-
-def usage(process: subprocess.Popen[str]) -> dict[str, int]:
-    """Return threads, open files and peak memory in MB of a running server."""
-    status = Path(f"/proc/{process.pid}/status").read_text()
-    values = dict(re.findall(r"(\w+):\s+(\d+)", status))
-    return {
-        "threads": int(values["Threads"]),
-        "files": len(os.listdir(f"/proc/{process.pid}/fd")),
-        "peak MB": int(values["VmHWM"]) // 1024,
-    }
 
 
 @LINUX

@@ -10,12 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from support import (
+from helpers.server import look
+from helpers.settings import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
     ROLE_ARN,
+    ROOT,
     call_of,
-    look,
     settings,
     write_config,
 )
@@ -85,7 +86,7 @@ def test_the_config_json_of_a_reference_package_is_read(tmp_path: Path) -> None:
 
 
 def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -> None:
-    root = Path(__file__).parent.parent
+    root = ROOT
     shutil.copy(root / "config.json", tmp_path)
     shutil.copytree(root / "policy", tmp_path / "policy")
 

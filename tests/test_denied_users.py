@@ -9,14 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
+from helpers.login.service import authentication, bearer, claims_now, service
 from helpers.oss.attempts import Place, may
 from helpers.oss.client import OssClient
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET, KeyPair
-from login_support import authentication, bearer, claims_now, service
-from support import POLICY_DIRECTORY, ROLE_ARN, RunningServer, write_config
-from test_command_line import run
+from helpers.processes import run
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ROLE_ARN, ROOT, write_config
 
 from localcloud.oss import OssStandIn
 from localcloud.sts import ALLOW_ALL, StsStandIn
@@ -25,7 +25,7 @@ from tokenserver.config.files import read_file
 from tokenserver.config.load import load_config
 from tokenserver.errors import ConfigError
 
-TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
+TEMPLATE = ROOT / "localcloud" / "page" / "upload_page_policy.txt"
 MakeUsers = Callable[[str], RunningServer]
 
 

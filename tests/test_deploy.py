@@ -25,15 +25,15 @@ from typing import Any
 import kubernetes_validate
 import pytest
 import yaml
-from support import (
+from helpers.client import request
+from helpers.machine import PATIENCE_SECONDS, wait_until
+from helpers.settings import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
     POLICY_DIRECTORY,
     ROLE_ARN,
-    request,
+    ROOT,
     settings,
-    wait_until,
     write_config,
 )
 
@@ -47,9 +47,8 @@ from tokenserver.config import settings as config_settings
 from tokenserver.httpd import request as httpd_request
 from tokenserver.sts import client as sts_client_module
 
-ROOT = Path(__file__).parent.parent
 DEPLOY = ROOT / "deploy"
-SERVER = Path(__file__).parent.parent / "sts_server.py"
+SERVER = ROOT / "sts_server.py"
 DOCKERFILE = DEPLOY / "Dockerfile"
 UNIT = DEPLOY / "sts-server.service"
 

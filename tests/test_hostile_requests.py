@@ -14,7 +14,6 @@ import json
 import logging
 import os
 import re
-import shutil
 import socket
 import struct
 import subprocess
@@ -28,26 +27,19 @@ from operator import attrgetter
 from pathlib import Path
 
 import pytest
-from conftest import MakeServer
-from raw_http import (
+from helpers.client import (
     OnceAnswered,
+    Reply,
     connect,
     exchange,
     exchange_anyhow,
     parse_replies,
+    read_reply,
     read_to_end,
 )
-from support import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
-    ROLE_ARN,
-    Reply,
-    RunningServer,
-    read_reply,
-    wait_until,
-    write_config,
-)
+from helpers.machine import PATIENCE_SECONDS, find_program, wait_until
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
@@ -1363,22 +1355,12 @@ class Proxied:
     ordinary_port: int
 
 
-def find(program: str) -> str:
-    """Return where nginx or another daemon is; without it, skip the test."""
-    found = shutil.which(
-        program, path=f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
-    )
-    if found:
-        return found
-    pytest.skip(f"{program} is not installed")
-
-
 @contextlib.contextmanager
 def proxy_in_front(
     name: str, server: RunningServer, folder: Path
 ) -> Iterator[list[int]]:
     """Run nginx or HAProxy in front of *server*; return the ports it listens on."""
-    program = find(name)
+    program = find_program(name)
     with contextlib.ExitStack() as stack:
         # Both can take over sockets, nginx as in an upgrade those that NGINX lists: no
         # other process can get hold of their ports, and a connection finds them open.

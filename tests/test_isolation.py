@@ -16,19 +16,13 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import pytest
-from conftest import MakeServer
+from helpers.login.service import authentication, bearer, service
+from helpers.login.users import ANY_USERS, USERS, accepted
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import POLICY_DIRECTORY, ROOT
+from helpers.settings import settings as working_settings
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
-from login_support import (
-    ANY_USERS,
-    USERS,
-    accepted,
-    authentication,
-    bearer,
-    service,
-)
-from support import POLICY_DIRECTORY, RunningServer
-from support import settings as working_settings
 
 from localcloud import ram
 from localcloud.oss.catalog import ROWS
@@ -42,7 +36,7 @@ from tokenserver.errors import ConfigError
 from tokenserver.login.users import MAX_USER_BYTES
 
 BUCKET = "my-bucket"
-UPLOAD_PAGE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
+UPLOAD_PAGE = ROOT / "localcloud" / "page" / "upload_page_policy.txt"
 TEMPLATES = [*sorted(POLICY_DIRECTORY.iterdir()), UPLOAD_PAGE]
 PREFIXES = ["users/$USER_ID/", "$USER_ID/", "照片/$USER_ID/in/", "a/$USER_ID/$USER_ID/"]
 

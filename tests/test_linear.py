@@ -19,7 +19,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from login_support import AUDIENCE, ISSUER, service
+from helpers.login.service import AUDIENCE, ISSUER, service
 
 from tokenserver import app, hosts, logs
 from tokenserver.errors import LoginError

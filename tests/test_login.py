@@ -24,12 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     Encoding,
     PublicFormat,
 )
-from hypothesis import assume, example, given, settings
-from hypothesis import strategies as st
-from jwt import PyJWS
-from login_support import (
-    ANY_USERS,
-    ATTACKS,
+from helpers.clocks import FakeClock
+from helpers.login.attacks import ATTACKS, Attack
+from helpers.login.jwks_server import JwksServer, answering, jwks_server
+from helpers.login.service import (
     AUDIENCE,
     ISSUER,
     KINDS,
@@ -37,20 +35,18 @@ from login_support import (
     PUBLIC_KINDS,
     RULES,
     USER,
-    USERS,
-    Attack,
-    JwksServer,
     LoginService,
-    accepted,
-    answering,
     attacker,
     claims_now,
     jwks,
-    jwks_server,
     service,
     to_json,
 )
-from support import PATIENCE_SECONDS
+from helpers.login.users import ANY_USERS, USERS, accepted
+from helpers.machine import PATIENCE_SECONDS
+from hypothesis import assume, example, given, settings
+from hypothesis import strategies as st
+from jwt import PyJWS
 
 from tokenserver.errors import (
     ConfigError,
@@ -75,16 +71,6 @@ from tokenserver.login.verifier import LoginRules, LoginVerifier
 
 URL = "https://login.example.com/jwks.json?token=of-the-url"
 ALL_KEYS = [service(kind).jwk() for kind in PUBLIC_KINDS]
-OWN_DIRECTORY = Path(__file__).parent.parent
-
-
-class FakeClock:
-    """A monotonic clock that a test turns."""
-
-    now = 1000.0
-
-    def __call__(self) -> float:
-        return self.now
 
 
 class FakeUrl:

@@ -16,8 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from support import write_config
-from test_tls import issue
+from helpers.certificates import issue
+from helpers.settings import write_config
 
 MOST_MB = 160
 CONNECTIONS = 1024

@@ -19,24 +19,22 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
-from login_support import AUDIENCE, ISSUER, service
-from prometheus_client.parser import text_string_to_metric_families
-from raw_http import connect, exchange, parse_replies, read_to_end
-from support import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
+from helpers.client import (
     Reply,
-    RunningServer,
-    look,
+    connect,
+    exchange,
+    parse_replies,
     read_reply,
+    read_to_end,
     request,
-    reserved_port,
-    wait_until,
-    write_config,
 )
-from test_command_line import command, run
+from helpers.clocks import FakeClock
+from helpers.login.service import AUDIENCE, ISSUER, service
+from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
+from helpers.processes import command, run
+from helpers.server import MakeServer, RunningServer, look
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, write_config
+from prometheus_client.parser import text_string_to_metric_families
 
 from localcloud.sts import Close, Fail, Hang, StsStandIn
 from tokenserver import app
@@ -56,16 +54,6 @@ from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
 DENIED = Fail("NoPermission", "No.", 403)
 DOWN = Fail("InternalError", "Down.", 503)  # temporary: tried twice
 WRONG_ROLE = "acs:ram::1234567890123456:role/other"
-
-
-class FakeClock:
-    """A clock that a test turns."""
-
-    def __init__(self, now: float = 1000.0) -> None:
-        self.now = now
-
-    def __call__(self) -> float:
-        return self.now
 
 
 # --- The log, in JSON and in text -----------------------------------------------

@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers.settings import POLICY_DIRECTORY
 from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
-from support import POLICY_DIRECTORY
 
 from localcloud import ram
 from tokenserver.config.patterns import Pattern, wildcards

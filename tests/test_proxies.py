@@ -15,15 +15,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
-from raw_http import exchange
-from support import (
-    PATIENCE_SECONDS,
-    RunningServer,
-    settings,
-    write_config,
-)
-from test_hostile_requests import find
+from helpers.client import exchange
+from helpers.machine import PATIENCE_SECONDS, find_program
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import settings, write_config
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
@@ -297,7 +292,7 @@ http {{
 @contextlib.contextmanager
 def nginx(server: RunningServer, folder: Path) -> Iterator[int]:
     """Run nginx in front of *server*; give its port."""
-    program = find("nginx")
+    program = find_program("nginx")
     with socket.create_server(("127.0.0.1", 0)) as listening:
         # nginx takes over the socket, as it does in an upgrade.
         port = listening.getsockname()[1]

@@ -13,12 +13,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
-from conftest import MakeServer
+from helpers.client import Reply, connect, parse_replies, read_to_end
+from helpers.login.service import authentication, claims_now, service
+from helpers.server import MakeServer, RunningServer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from login_support import authentication, claims_now, service
-from raw_http import connect, parse_replies, read_to_end
-from support import Reply, RunningServer
 
 from localcloud.sts import StsStandIn
 from tokenserver.httpd.request import RequestError

@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 
 import pytest
-from support import RunningServer
+from helpers.server import RunningServer
+from helpers.settings import ROOT
 
 from tokenserver import documents
 from tokenserver.config import settings as config_settings
 from tokenserver.httpd.request import RequestError
 
-ROOT = Path(__file__).parent.parent
 README = {
     name: (ROOT / name).read_text("utf-8") for name in ("README.md", "README.zh-CN.md")
 }

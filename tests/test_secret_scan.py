@@ -8,10 +8,11 @@ import logging
 from pathlib import Path
 
 import pytest
-from conftest import MakeServer
-from login_support import authentication, bearer, login_token, service
-from secret_scan import SecretShown, check_reply, check_text, watched_logs
-from support import ACCESS_KEY_SECRET, Reply, RunningServer
+from helpers.client import Reply
+from helpers.login.service import authentication, bearer, login_token, service
+from helpers.secret_scan import SecretShown, check_reply, check_text, watched_logs
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_SECRET
 
 from localcloud.sts import StsStandIn
 

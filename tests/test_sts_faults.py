@@ -13,17 +13,9 @@ from functools import partial
 from typing import Any, NoReturn
 
 import pytest
-from conftest import MakeServer
-from support import (
-    ACCESS_KEY_ID,
-    ACCESS_KEY_SECRET,
-    PATIENCE_SECONDS,
-    ROLE_ARN,
-    RunningServer,
-    call_of,
-    reserved_port,
-    wait_until,
-)
+from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, call_of
 
 from localcloud.sts import Close, Drip, Fail, Hang, Reset, StsStandIn
 from localcloud.sts import Reply as StsReply

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime
 import http.client
-import ipaddress
 import json
 import logging
 import os
@@ -22,33 +20,26 @@ import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from conftest import MakeServer
-from cryptography import x509
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
-from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
-    Encoding,
-    KeySerializationEncryption,
-    NoEncryption,
-    PrivateFormat,
-)
-from raw_http import connect, exchange, exchange_anyhow, parse_replies, read_to_end
-from support import (
-    PATIENCE_SECONDS,
+from helpers.certificates import Pair, issue
+from helpers.client import (
     Reply,
-    RunningServer,
+    connect,
+    exchange,
+    exchange_anyhow,
+    parse_replies,
     read_reply,
-    wait_until,
-    write_config,
+    read_to_end,
 )
-from test_command_line import command, run
+from helpers.machine import PATIENCE_SECONDS, wait_until
+from helpers.processes import command, run
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import write_config
 
 from localcloud.sts import Reply as StsReply
 from localcloud.sts import StsStandIn
@@ -71,56 +62,6 @@ each_version = pytest.mark.parametrize(
 
 
 # --- Certificates ---------------------------------------------------------------
-
-
-@dataclass(frozen=True)
-class Pair:
-    """A certificate and its key."""
-
-    certificate: x509.Certificate
-    key: ec.EllipticCurvePrivateKey
-
-    @property
-    def pem(self) -> bytes:
-        """The certificate as a file has it."""
-        return self.certificate.public_bytes(Encoding.PEM)
-
-    @property
-    def der(self) -> bytes:
-        """The certificate as a client sees it."""
-        return self.certificate.public_bytes(Encoding.DER)
-
-    def key_pem(self, password: bytes = b"") -> bytes:
-        """Return the key as a file has it."""
-        encryption: KeySerializationEncryption = NoEncryption()
-        if password:
-            encryption = BestAvailableEncryption(password)
-        return self.key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption)
-
-
-def issue(name: str, issuer: Pair | None = None, is_authority: bool = False) -> Pair:
-    """Return a new certificate for 127.0.0.1, signed by *issuer* or itself."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    now = datetime.datetime.now(datetime.timezone.utc)
-    certificate = (
-        x509.CertificateBuilder()
-        .subject_name(subject)
-        .issuer_name(issuer.certificate.subject if issuer else subject)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - datetime.timedelta(hours=1))
-        .not_valid_after(now + datetime.timedelta(hours=1))
-        .add_extension(x509.BasicConstraints(is_authority, None), critical=True)
-        .add_extension(
-            x509.SubjectAlternativeName(
-                [x509.IPAddress(ipaddress.ip_address("127.0.0.1"))]
-            ),
-            critical=False,
-        )
-        .sign(issuer.key if issuer else key, hashes.SHA256())
-    )
-    return Pair(certificate, key)
 
 
 @pytest.fixture(scope="session")

@@ -21,21 +21,20 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
+from helpers.client import connect
+from helpers.machine import PATIENCE_SECONDS, wait_until
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import (
+    POLICY_DIRECTORY,
+    ROLE_ARN,
+    ROOT,
+    asking,
+    call_of,
+    write_config,
+)
 from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
-from raw_http import connect
-from support import (
-    PATIENCE_SECONDS,
-    POLICY_DIRECTORY,
-    ROLE_ARN,
-    RunningServer,
-    asking,
-    call_of,
-    wait_until,
-    write_config,
-)
 
 from localcloud.clock import Clock
 from localcloud.sts import Close, Fail, Hang, StsStandIn
@@ -50,8 +49,6 @@ from tokenserver.sts import tokens as sts_tokens
 from tokenserver.sts.client import StsClient
 from tokenserver.sts.gate import CallGate
 from tokenserver.sts.tokens import TokenCache
-
-ROOT = POLICY_DIRECTORY.parent
 
 CALL = AssumeRoleCall(
     protocol="http",

@@ -9,9 +9,9 @@ from datetime import datetime
 from typing import Any
 
 import pytest
-from conftest import MakeServer
-from raw_http import connect, exchange
-from support import ACCESS_KEY_SECRET, Reply, RunningServer
+from helpers.client import Reply, connect, exchange
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_SECRET
 
 from localcloud.sts import Fail, StsStandIn
 from localcloud.sts import Reply as StsReply

@@ -13,8 +13,7 @@ from pathlib import Path
 import pytest
 from alibabacloud_credentials.client import Client
 from alibabacloud_credentials.models import Config
-from conftest import MakeServer
-from support import RunningServer
+from helpers.server import MakeServer, RunningServer
 
 from localcloud.sts import Fail, StsStandIn
 

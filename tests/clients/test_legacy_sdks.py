@@ -23,7 +23,7 @@ from aliyunsdksts.request.v20150401.GetCallerIdentityRequest import (
     GetCallerIdentityRequest,
 )
 from helpers.oss.apps import needs_node
-from support import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN
 
 from localcloud.sts import StsStandIn
 

@@ -13,11 +13,10 @@ from pathlib import Path
 
 import oss2
 import pytest
-from conftest import MakeServer
 from helpers import MEGABYTE
 from helpers.oss.apps import AliOss, App, Oss2, OssV2, Refused, needs_node
 from helpers.oss.signing import BUCKET, REGION
-from support import RunningServer
+from helpers.server import MakeServer, RunningServer
 
 from localcloud.clock import Clock
 from localcloud.oss import OssStandIn

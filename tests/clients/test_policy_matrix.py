@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from conftest import MakeServer
 from helpers.oss.attempts import Place, expected_grants, may
 from helpers.oss.client import OssClient
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET, KeyPair
-from support import POLICY_DIRECTORY
+from helpers.server import MakeServer
+from helpers.settings import POLICY_DIRECTORY
 
 from localcloud.oss import OssStandIn
 from localcloud.oss.operations import OPERATIONS

@@ -11,14 +11,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
+from helpers.login.service import authentication, bearer, login_token
 from helpers.oss.apps import AliOss, App, Oss2, OssV2, Refused, needs_node
 from helpers.oss.attempts import Place, expected_grants, may
 from helpers.oss.client import OssClient
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET, KeyPair
-from login_support import authentication, bearer, login_token
-from support import POLICY_DIRECTORY, RunningServer
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import POLICY_DIRECTORY
 
 from localcloud.clock import Clock
 from localcloud.oss import OssStandIn

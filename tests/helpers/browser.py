@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
-import pytest
 from selenium import webdriver
 from selenium.common.exceptions import WebDriverException
 from selenium.webdriver.chrome.service import Service
-from support import (
-    PATIENCE_SECONDS,
-)
+
+from helpers.machine import PATIENCE_SECONDS, find_program
 
 BROWSER_OPTIONS = [
     "--headless=new",
@@ -33,17 +29,6 @@ BROWSER_OPTIONS = [
 ]
 
 T = TypeVar("T")
-
-
-# --- A browser, and what it visits ----------------------------------------------
-def find_program(name: str) -> str:
-    """Return where *name* is; without it, skip the test or fail it."""
-    found = shutil.which(name)
-    if found:
-        return found
-    if os.environ.get("STS_SERVER_NO_SKIP"):
-        pytest.fail(f"{name} is not installed")
-    pytest.skip(f"{name} is not installed")
 
 
 def start(options: webdriver.ChromeOptions, tries: int = 3) -> webdriver.Chrome:

@@ -12,9 +12,8 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
-from support import PATIENCE_SECONDS
-
 import localcloud
+from helpers.machine import PATIENCE_SECONDS
 
 ROOT = Path(localcloud.__file__).parent.parent
 PICTURE = ROOT / "localcloud" / "page" / "upload-page.png"

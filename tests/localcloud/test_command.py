@@ -14,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.client import Reply, request
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.client import BucketClient
 from helpers.oss.signing import KeyPair
-from support import PATIENCE_SECONDS, Reply, request
 
 from localcloud import LocalCloud, TokenRefused
 from localcloud.control import MAX_BODY_BYTES, ControlServer

@@ -14,8 +14,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from helpers.client import request
 from helpers.demo import ANY_PORTS, PICTURE, PORTS, ROOT, Demo, run, running, stored
-from support import PATIENCE_SECONDS, request
+from helpers.machine import PATIENCE_SECONDS
 
 from localcloud.__main__ import UPLOAD_DEFAULTS
 from localcloud.options import parse_arguments

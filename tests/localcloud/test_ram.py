@@ -10,9 +10,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import pytest
+from helpers.settings import POLICY_DIRECTORY
 from hypothesis import example, given
 from hypothesis import strategies as st
-from support import POLICY_DIRECTORY
 
 from localcloud.ram import (
     OPERATORS,

@@ -6,9 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import MakeServer
-from login_support import authentication, bearer
-from support import write_config
+from helpers.login.service import authentication, bearer
+from helpers.server import MakeServer
+from helpers.settings import write_config
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.files import read_file

@@ -13,10 +13,10 @@ from typing import Any, Protocol
 import alibabacloud_oss_v2 as oss_v2
 import oss2
 import pytest
-from support import PATIENCE_SECONDS
 
 import localcloud.clients
 from helpers import MEGABYTE
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.signing import BUCKET, REGION
 from localcloud.clients.upload import TokenServerProvider
 from localcloud.clock import Clock

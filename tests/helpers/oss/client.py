@@ -11,8 +11,7 @@ from dataclasses import dataclass
 from urllib.parse import quote
 from xml.etree import ElementTree
 
-from support import PATIENCE_SECONDS
-
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.signing import BUCKET, V4_HEADER, KeyPair, Message, iso_time
 from localcloud.oss import OssStandIn
 

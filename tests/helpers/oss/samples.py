@@ -9,8 +9,7 @@ from typing import Any
 from xml.etree import ElementTree
 from xml.sax.saxutils import escape
 
-import raw_http
-
+from helpers import client as raw_http
 from helpers.oss.client import BucketClient, OssReply, RemoteOss, read_reply
 from localcloud.oss import OssStandIn
 from localcloud.oss.parts import MIN_PART_BYTES

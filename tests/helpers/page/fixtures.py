@@ -18,20 +18,19 @@ from localcloud.page import UploadPage
 from localcloud.sts import StsStandIn
 
 if TYPE_CHECKING:
-    from conftest import MakeServer
     from selenium import webdriver
-    from support import RunningServer
 
     from helpers.page.visit import Visit
+    from helpers.server import MakeServer, RunningServer
 
 
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[webdriver.Chrome]:
     """A browser without a window, which speaks English."""
-    from conftest import PROXY_VARIABLES
     from selenium import webdriver
 
-    from helpers.browser import BROWSER_OPTIONS, find_program, start
+    from helpers.browser import BROWSER_OPTIONS, start
+    from helpers.machine import PROXY_VARIABLES, find_program
 
     options = webdriver.ChromeOptions()
     options.binary_location = find_program("chromium")

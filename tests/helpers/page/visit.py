@@ -17,11 +17,9 @@ from selenium import webdriver
 from selenium.webdriver import ActionChains
 from selenium.webdriver.common.by import By
 from selenium.webdriver.remote.webelement import WebElement
-from support import (
-    PATIENCE_SECONDS,
-)
 
 from helpers.browser import wait_for
+from helpers.machine import PATIENCE_SECONDS
 from localcloud.oss import CorsRule, OssStandIn
 from localcloud.oss.storage import Bucket
 from localcloud.page import UploadPage

@@ -19,8 +19,8 @@ from typing import Any
 from urllib.parse import urlencode
 
 import pytest
-from support import PATIENCE_SECONDS
 
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.signing import KeyPair
 from localcloud.clock import Clock
 from localcloud.sts import (

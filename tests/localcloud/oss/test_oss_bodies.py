@@ -9,10 +9,10 @@ import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
-import raw_http
+from helpers import client as raw_http
+from helpers.machine import wait_until
 from helpers.oss.client import BucketClient, OssReply, read_reply
 from helpers.oss.samples import NO_BUCKET, data_files, md5, requests_of
-from support import wait_until
 
 from localcloud.oss import OssStandIn
 from localcloud.oss.storage import Bucket

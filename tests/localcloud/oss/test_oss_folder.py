@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.client import BucketClient
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET
-from support import PATIENCE_SECONDS
 
 import localcloud
 from localcloud.oss import OssStandIn

@@ -10,7 +10,7 @@ from collections.abc import Callable
 from email.utils import formatdate, parsedate_to_datetime
 
 import pytest
-import raw_http
+from helpers import client as raw_http
 from helpers.oss.client import BucketClient, read_reply
 from helpers.oss.samples import (
     HELLO_CRC,

@@ -10,6 +10,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.client import read_reply, send
 from helpers.oss.cloud import Cloud, ask, signed_get
 from helpers.oss.signing import (
@@ -24,7 +25,6 @@ from helpers.oss.signing import (
 )
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from support import PATIENCE_SECONDS
 
 from localcloud.oss import OssStandIn
 from localcloud.oss.replies import Reply

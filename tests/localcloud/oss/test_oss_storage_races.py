@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.buckets import (
     HOME,
     PART,
@@ -21,7 +22,6 @@ from helpers.oss.buckets import (
     put_part,
 )
 from helpers.oss.signing import BUCKET
-from support import PATIENCE_SECONDS
 
 from localcloud.oss.errors import OssError
 from localcloud.oss.records import CHUNK_BYTES, Description, Incoming

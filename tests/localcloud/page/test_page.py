@@ -6,13 +6,11 @@ import json
 import re
 
 import pytest
+from helpers.client import request
+from helpers.machine import reserved_port
 from helpers.page.visit import Visit
-from support import (
-    RunningServer,
-    call_of,
-    request,
-    reserved_port,
-)
+from helpers.server import RunningServer
+from helpers.settings import call_of
 
 import localcloud.page
 from localcloud.page import UploadPage

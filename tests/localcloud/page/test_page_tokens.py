@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 
 import pytest
-from conftest import MakeServer
 from helpers.browser import wait_for
 from helpers.page.visit import (
     LARGE,
@@ -16,11 +15,9 @@ from helpers.page.visit import (
     focused,
     operations,
 )
+from helpers.server import MakeServer, RunningServer
 from selenium import webdriver
 from selenium.webdriver.common.keys import Keys
-from support import (
-    RunningServer,
-)
 
 from localcloud.clock import Clock
 from localcloud.oss import OssStandIn

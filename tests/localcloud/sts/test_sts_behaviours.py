@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
 import pytest
+from helpers.machine import PATIENCE_SECONDS, reserved_port
 from helpers.sts.calls import (
     POLICY,
     USER,
@@ -26,7 +27,6 @@ from helpers.sts.calls import (
     running_sts,
     send,
 )
-from support import PATIENCE_SECONDS, reserved_port
 
 from localcloud.clock import Clock
 from localcloud.sts import (

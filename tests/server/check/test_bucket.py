@@ -9,7 +9,7 @@ from http.server import BaseHTTPRequestHandler, HTTPServer
 from typing import Any
 
 import pytest
-from support import PATIENCE_SECONDS, reserved_port
+from helpers.machine import PATIENCE_SECONDS, reserved_port
 
 from localcloud.oss import CorsRule, OssStandIn
 from localcloud.sts import StsStandIn

@@ -1,20 +1,73 @@
-"""A client that sends any bytes, and reads replies more strictly than most."""
+"""HTTP as clients speak it: ordinary requests, and any bytes.
+
+parse_replies() reads replies more strictly than most clients do.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import http.client
+import json
 import re
 import select
 import socket
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
 
-from support import PATIENCE_SECONDS, Reply
+from helpers import secret_scan
+from helpers.machine import PATIENCE_SECONDS
 
 PAUSE_SECONDS = 0.01  # between chunks, so that they mostly arrive one by one
 
 STATUS_LINE = re.compile(rb"HTTP/1\.1 ([1-5][0-9][0-9]) [A-Z][A-Za-z -]+")
 FIELD_LINE = re.compile(r"([A-Za-z-]+): ([!-~][ -~]*)")
+
+
+# --- Ordinary requests ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Reply:
+    """A reply as its client sees it; header names in lower case."""
+
+    status: int
+    headers: dict[str, str]
+    body: bytes
+
+    def __post_init__(self) -> None:
+        secret_scan.check_reply(self.status, self.headers, self.body)
+
+    @property
+    def json(self) -> Any:
+        """The document in the body."""
+        return json.loads(self.body)
+
+
+def request(
+    port: int,
+    target: str = "/",
+    method: str = "GET",
+    headers: dict[str, str] | None = None,
+    body: bytes | None = None,
+    host: str = "127.0.0.1",
+) -> Reply:
+    """Send one request to *port* of this machine on a connection of its own."""
+    connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
+    with contextlib.closing(connection):
+        connection.request(method, target, body, headers or {})
+        return read_reply(connection)
+
+
+def read_reply(connection: http.client.HTTPConnection) -> Reply:
+    """Return the reply that *connection* waits for."""
+    response = connection.getresponse()
+    headers = {name.lower(): value for name, value in response.getheaders()}
+    return Reply(response.status, headers, response.read())
+
+
+# --- Any bytes ------------------------------------------------------------------
 
 
 class OnceAnswered(bytes):

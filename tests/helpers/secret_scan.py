@@ -17,8 +17,8 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from login_support import LoginService
 
+from helpers.login.service import LoginService
 from localcloud.sts import StsStandIn
 from tokenserver.login import keys as login_keys
 from tokenserver.logs import JsonFormatter, LogFormatter

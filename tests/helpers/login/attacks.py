@@ -1,214 +1,35 @@
-"""Login services for tests, and the tokens of those who want to be somebody else."""
+"""The login tokens of those who want to be somebody else."""
 
 from __future__ import annotations
 
 import base64
-import contextlib
-import functools
 import hmac
 import json
-import ssl
-import threading
 import time
-import unicodedata
 import zlib
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from pathlib import Path
+from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, padding, rsa
+from cryptography.hazmat.primitives.asymmetric import ec, padding
 from cryptography.hazmat.primitives.asymmetric.utils import encode_dss_signature
-from cryptography.hazmat.primitives.serialization import (
-    Encoding,
-    NoEncryption,
-    PrivateFormat,
-    PublicFormat,
+
+from helpers.login.service import (
+    AUDIENCE,
+    ISSUER,
+    KINDS,
+    LEEWAY_SECONDS,
+    PUBLIC_KINDS,
+    LoginService,
+    attacker,
+    claims_now,
+    encode_part,
+    to_json,
 )
-from hypothesis import strategies as st
-from jwt import PyJWS
-
 from tokenserver.errors import LoginError, NotAuthenticated, UserNotAllowed
-from tokenserver.login.users import user_id
-from tokenserver.login.verifier import LoginRules
-
-KINDS = ("HS256", "RS256", "ES256", "EdDSA")
-PUBLIC_KINDS = KINDS[1:]
-ISSUER = "https://login.example.com/"
-AUDIENCE = "app"
-USER = "alice"
-LEEWAY_SECONDS = 60
-RULES = LoginRules(ISSUER, (AUDIENCE, "other-app"), LEEWAY_SECONDS)
 
 P256_ORDER = 0xFFFFFFFF00000000FFFFFFFFFFFFFFFFBCE6FAADA7179E84F3B9CAC2FC632551
-
-
-def encode_part(content: bytes) -> str:
-    """Return *content* as a part of a token."""
-    return base64.urlsafe_b64encode(content).rstrip(b"=").decode("ascii")
-
-
-def to_json(value: Any) -> bytes:
-    """Return *value* as login services write it."""
-    return json.dumps(value, separators=(",", ":")).encode()
-
-
-@dataclass(frozen=True)
-class LoginService:
-    """Signs login tokens with one key; *kind* is its algorithm."""
-
-    kind: str
-    private: Any = field(repr=False)  # bytes, or a private key of cryptography
-
-    @property
-    def kid(self) -> str:
-        """The name of the key."""
-        return f"{self.kind}-1"
-
-    @functools.cached_property
-    def file(self) -> bytes:
-        """What the key file of a server holds that trusts this service."""
-        if isinstance(self.private, bytes):
-            return self.private
-        public: bytes = self.private.public_key().public_bytes(
-            Encoding.PEM, PublicFormat.SubjectPublicKeyInfo
-        )
-        return public
-
-    @functools.cached_property
-    def der(self) -> bytes:
-        """The public key in DER."""
-        public: bytes = self.private.public_key().public_bytes(
-            Encoding.DER, PublicFormat.SubjectPublicKeyInfo
-        )
-        return public
-
-    @functools.cached_property
-    def private_pem(self) -> bytes:
-        """The private key in PEM, where no server should have it."""
-        private: bytes = self.private.private_bytes(
-            Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
-        )
-        return private
-
-    def jwk(self, **changes: Any) -> dict[str, Any]:
-        """Return the public key as a JWK; a change to ... removes a member."""
-        algorithm = PyJWS().get_algorithm_by_name(self.kind)
-        public = self.private.public_key()
-        members = algorithm.to_jwk(public, as_dict=True)
-        members |= {"kid": self.kid, "use": "sig", "alg": self.kind}
-        members.pop("key_ops", None)
-        return changed(members, changes)
-
-    def header(self, **changes: Any) -> dict[str, Any]:
-        """Return the header of its tokens; a change to ... removes a field."""
-        fields = {"alg": self.kind, "typ": "JWT", "kid": self.kid}
-        return changed(fields, changes)
-
-    def sign(
-        self,
-        claims: dict[str, Any] | bytes | None = None,
-        header: dict[str, Any] | bytes | None = None,
-        algorithm: str = "",
-    ) -> str:
-        """Return a token, by default a valid one; bytes go into it as they are."""
-        header = self.header() if header is None else header
-        claims = claims_now() if claims is None else claims
-        header = header if isinstance(header, bytes) else to_json(header)
-        claims = claims if isinstance(claims, bytes) else to_json(claims)
-        signed = f"{encode_part(header)}.{encode_part(claims)}"
-        signature = self.signature(signed.encode(), algorithm)
-        return f"{signed}.{encode_part(signature)}"
-
-    def signature(self, content: bytes, algorithm: str = "") -> bytes:
-        """Return the signature of *content*, as JWS has it."""
-        signer = PyJWS().get_algorithm_by_name(algorithm or self.kind)
-        return signer.sign(content, self.private)
-
-
-@functools.cache
-def service(kind: str, name: str = "ours") -> LoginService:
-    """Return the login service *name*, always with the same key."""
-    make: dict[str, Callable[[], Any]] = {
-        "HS256": lambda: f"a secret of {name} that has 32 bytes".encode().ljust(40),
-        "RS256": lambda: rsa.generate_private_key(65537, 2048),
-        "ES256": lambda: ec.generate_private_key(ec.SECP256R1()),
-        "EdDSA": ed25519.Ed25519PrivateKey.generate,
-    }
-    return LoginService(kind, make[kind]())
-
-
-def attacker(kind: str) -> LoginService:
-    """Return a service that nobody trusts."""
-    return service(kind, "attacker")
-
-
-def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return *values* with *changes*; one to ... removes the value."""
-    return {k: v for k, v in (values | changes).items() if v is not ...}
-
-
-def claims_now(**changes: Any) -> dict[str, Any]:
-    """Return valid claims; a change to ... removes one."""
-    now = int(time.time())
-    values = {
-        "iss": ISSUER,
-        "aud": AUDIENCE,
-        "sub": USER,
-        "iat": now,
-        "nbf": now,
-        "exp": now + 600,
-    }
-    return changed(values, changes)
-
-
-def authentication(folder: Path, kind: str = "HS256", **changes: Any) -> dict[str, Any]:
-    """Return the Authentication of a server that trusts our service.
-
-    The key goes into *folder*; a change to ... removes a setting.
-    """
-    path = folder / f"{kind}.key"
-    path.touch(mode=0o600)
-    path.write_bytes(service(kind).file)
-    key = "SecretFile" if kind == "HS256" else "PublicKeyFile"
-    values = {"Issuer": ISSUER, "Audience": AUDIENCE, key: str(path)}
-    return changed(values, changes)
-
-
-def login_token(user: str, kind: str = "HS256") -> str:
-    """Return a login token of *user* by our service."""
-    return service(kind).sign(claims_now(sub=user))
-
-
-def bearer(user: str) -> dict[str, str]:
-    """Return the header that *user* logs in with."""
-    return {"Authorization": f"Bearer {login_token(user)}"}
-
-
-# --- Users ----------------------------------------------------------------------
-
-
-def accepted(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return those of *texts* that are users."""
-
-    def is_accepted(text: str) -> bool:
-        try:
-            return user_id(text) == text
-        except UserNotAllowed:
-            return False
-
-    return texts.map(lambda text: unicodedata.normalize("NFKC", text)).filter(
-        is_accepted
-    )
-
-
-USERS = accepted(st.text("aAée\u0301\u0327張张.@-_%|+ÅΩ가ㄱ\u1100\u1161", min_size=1))
-ANY_USERS = accepted(st.text(st.characters(codec="utf-8"), min_size=1, max_size=40))
-
-
-# --- Attacks --------------------------------------------------------------------
 
 MakeToken = Callable[[LoginService], str]
 
@@ -773,81 +594,3 @@ ATTACKS: list[Attack] = [
     Attack("claims' unused bit set", non_canonical(1)),
     Attack("signature's unused bit set", non_canonical(2)),
 ]
-
-
-# --- A JWKS URL -----------------------------------------------------------------
-
-
-def jwks(*keys: dict[str, Any]) -> bytes:
-    """Return a JWK set."""
-    return to_json({"keys": list(keys)})
-
-
-class JwksServer:
-    """Answers each GET on loopback with *answer*, which a test may replace."""
-
-    def __init__(self, content: bytes, tls: ssl.SSLContext | None = None) -> None:
-        self.requests: list[str] = []
-        self.headers: dict[str, str] = {}
-        self.answer: Callable[[BaseHTTPRequestHandler], None] = answering(content)
-        self.closing = threading.Event()  # ends what answers slowly
-        outer = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def do_GET(self) -> None:
-                outer.requests.append(self.path)
-                outer.headers = dict(self.headers)
-                with contextlib.suppress(OSError):  # the client has left
-                    outer.answer(self)
-
-            def log_message(self, *args: Any) -> None:
-                pass
-
-        class Server(ThreadingHTTPServer):
-            def handle_error(self, *args: Any) -> None:
-                pass  # a client that ends the TLS handshake, mostly
-
-        self._server = Server(("127.0.0.1", 0), Handler)
-        if tls:
-            self._server.socket = tls.wrap_socket(self._server.socket, server_side=True)
-        scheme = "https" if tls else "http"
-        self.url = f"{scheme}://127.0.0.1:{self._server.server_port}/jwks.json"
-        self._thread = threading.Thread(
-            target=self._server.serve_forever, kwargs={"poll_interval": 0.01}
-        )
-        self._thread.start()
-
-    def close(self) -> None:
-        """Stop; its port refuses connections from now on."""
-        self.closing.set()
-        self._server.shutdown()
-        self._thread.join()
-        self._server.server_close()
-
-
-@contextlib.contextmanager
-def jwks_server(
-    content: bytes, tls: ssl.SSLContext | None = None
-) -> Iterator[JwksServer]:
-    """A JWKS URL that answers with *content*."""
-    server = JwksServer(content, tls)
-    try:
-        yield server
-    finally:
-        server.close()
-
-
-def answering(
-    content: bytes, status: int = 200, **fields: str
-) -> Callable[[BaseHTTPRequestHandler], None]:
-    """Return an answer with *content*."""
-
-    def answer(handler: BaseHTTPRequestHandler) -> None:
-        handler.send_response(status)
-        for name, value in fields.items():
-            handler.send_header(name, value)
-        handler.send_header("Content-Length", str(len(content)))
-        handler.end_headers()
-        handler.wfile.write(content)
-
-    return answer

@@ -1,0 +1,13 @@
+"""A clock that a test turns."""
+
+from __future__ import annotations
+
+
+class FakeClock:
+    """A clock that stands still unless a test turns it."""
+
+    def __init__(self, now: float = 1000.0) -> None:
+        self.now = now
+
+    def __call__(self) -> float:
+        return self.now

@@ -1,0 +1,1 @@
+"""Login services, their tokens, and those of attackers."""

@@ -1,0 +1,53 @@
+"""This machine: how long things may take on it, its ports and its programs."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import socket
+import time
+from collections.abc import Callable, Iterator
+
+import pytest
+
+# For what ought to happen, however busy the machine is; only what hangs takes longer.
+PATIENCE_SECONDS = 60.0
+
+PROXY_VARIABLES = (
+    "HTTP_PROXY",
+    "HTTPS_PROXY",
+    "ALL_PROXY",
+    "http_proxy",
+    "https_proxy",
+)
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    """Wait for what other threads are about to bring about."""
+    deadline = time.monotonic() + PATIENCE_SECONDS
+    while not condition():
+        assert time.monotonic() < deadline, "that should have come true by now"
+        time.sleep(0.002)
+
+
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Give a port of 127.0.0.1 that nobody else is given, and where nobody listens.
+
+    A server of ours may listen on it.
+    """
+    with socket.socket() as holder:
+        # With it, another that has it too may have the port, unless this one listens.
+        holder.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        holder.bind(("127.0.0.1", 0))
+        yield holder.getsockname()[1]
+
+
+def find_program(name: str) -> str:
+    """Return where a program is, be it a daemon; without it, skip the test."""
+    folders = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
+    found = shutil.which(name, path=folders)
+    if found:
+        return found
+    pytest.skip(f"{name} is not installed")

@@ -1,0 +1,104 @@
+"""The server in a process of its own, as an operator runs it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import re
+import subprocess
+import sys
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from helpers import secret_scan
+from helpers.machine import PATIENCE_SECONDS
+from helpers.settings import ROOT
+
+SERVER = ROOT / "sts_server.py"
+
+
+def command(*arguments: str | Path) -> list[str]:
+    """Return the command line of a server with *arguments*."""
+    sdk = "ignore::DeprecationWarning:alibabacloud_tea_openapi.utils"
+    options = ["-W", "error", "-W", sdk]
+    return [sys.executable, *options, str(SERVER), *map(str, arguments)]
+
+
+def with_limits(**limits: float) -> list[str]:
+    """Return the beginning of a command line of a server with other time limits.
+
+    One that is very long shows on any machine that nobody waits for its end.
+    """
+    lines = [
+        "import sys",
+        f"sys.path.insert(0, {str(ROOT)!r})",
+        "from tokenserver import cli",
+        "from tokenserver.httpd import connection",
+        *(f"cli.{n} = connection.{n} = {value}" for n, value in limits.items()),
+        "sys.exit(cli.main())",
+    ]
+    return [*command()[:-1], "-c", "\n".join(lines)]
+
+
+def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProcess[str]:
+    """Run the server until it ends by itself."""
+    result = subprocess.run(
+        command(*arguments),
+        capture_output=True,
+        text=True,
+        timeout=PATIENCE_SECONDS,
+        env=os.environ | environment,
+        check=False,
+    )
+    secret_scan.check_text("stderr", result.stderr)
+    if '"SecurityToken"' not in result.stdout:
+        secret_scan.check_text("stdout", result.stdout)
+    return result
+
+
+@contextlib.contextmanager
+def running(
+    *arguments: str | Path,
+    stderr: int = subprocess.PIPE,
+    beginning: Sequence[str] = (),
+) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """Run a server on a free port of 127.0.0.1; give its process and port."""
+    with subprocess.Popen(
+        [*(beginning or command()), "0", "--bind", "127.0.0.1", *arguments],
+        stdout=subprocess.PIPE,
+        stderr=stderr,
+        text=True,
+    ) as process:
+        try:
+            assert process.stdout
+            for line in process.stdout:
+                if match := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                    break
+            assert match, "the server did not start"
+            yield process, int(match[1])
+        finally:
+            process.kill()
+        output = "".join(map(str, process.communicate()))  # what no test has read
+        secret_scan.check_text("the output", output)
+
+
+def read_until(process: subprocess.Popen[str], text: str) -> str:
+    """Return what the log has up to the line that has *text* in it."""
+    assert process.stderr
+    found = ""
+    while text not in found:
+        line = process.stderr.readline()
+        assert line, f"the server ended after {found}"
+        found += line
+    return found
+
+
+def usage(process: subprocess.Popen[str]) -> dict[str, int]:
+    """Return threads, open files and peak memory in MB of a running server."""
+    status = Path(f"/proc/{process.pid}/status").read_text()
+    values = dict(re.findall(r"(\w+):\s+(\d+)", status))
+    return {
+        "threads": int(values["Threads"]),
+        "files": len(os.listdir(f"/proc/{process.pid}/fd")),
+        "peak MB": int(values["VmHWM"]) // 1024,
+    }
