@@ -123,3 +123,15 @@ def make_server(
 def server(make_server: MakeServer) -> RunningServer:
     """A token server as a reference server would be set up."""
     return make_server()
+
+
+@pytest.fixture
+def _clean_log(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """Fail a test that leaves a traceback in the log, or a character that forges it."""
+    caplog.set_level(logging.INFO, "tokenserver")
+    yield
+    for record in caplog.get_records("call"):
+        message = record.getMessage()
+        assert record.exc_info is None, message
+        assert message.isascii(), message
+        assert message.isprintable(), message

@@ -2,11 +2,17 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 from helpers.client import Reply, request
+from helpers.machine import wait_until
+from helpers.replies import security_token
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
+from localcloud.sts import StsStandIn
 from tokenserver.app import TokenServer
 from tokenserver.config.files import LiveFiles
 from tokenserver.config.load import LiveConfig
@@ -66,3 +72,24 @@ def look(*files: LiveFiles[Any]) -> None:
 
 
 MakeServer = Callable[..., RunningServer]
+
+
+@contextlib.contextmanager
+def serving(
+    folder: Path, client: StsClient
+) -> Iterator[tuple[RunningServer, StsStandIn]]:
+    """Run a token server like that, and its STS, for more than one test."""
+    with StsStandIn() as sts:
+        sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
+        sts.add_role(ROLE_ARN)
+        path = write_config(folder, StsEndpoint=sts.url, TokenReuseTime=0)
+        server = RunningServer(LiveConfig(path), client)
+        with contextlib.closing(server):
+            yield server, sts
+
+
+def check_still_serves(server: RunningServer) -> None:
+    """Check that the server holds no connection any more and serves the next one."""
+    wait_until(lambda: not server.server._open)
+    reply = server.request("/?callback=next", headers={"Connection": "close"})
+    assert security_token(reply, "next")
