@@ -1,4 +1,8 @@
-"""Requests, good, malformed and hostile, and the replies that each deserves."""
+"""Requests, good, malformed and hostile, and the replies that each deserves.
+
+ROWS says what is sent on one connection and which replies come back.  The parser has to
+read all of them; OVER_HTTP and PROXIED are some of each kind.
+"""
 
 from __future__ import annotations
 
@@ -533,8 +537,12 @@ FIRST_LINES = [
     *each("target", NOT_PATHS, lambda target: first(f"GET {target} HTTP/1.1"), BAD),
     row("target of FTP", first(f"GET ftp://{MARK}/ HTTP/1.1"), BAD, nginx=REPAIRED),
     *each("callback", NOT_CALLBACKS, named, BAD_CALLBACK),
-    row("HEAD of a bad callback", first("HEAD /?callback=1 HTTP/1.1"), "400 head"),
-    row("HEAD without Host", head("HEAD / HTTP/1.1"), "400 head"),
+    row(
+        "HEAD of a bad callback",
+        first("HEAD /?callback=1 HTTP/1.1"),
+        "400 head InvalidCallback",
+    ),
+    row("HEAD without Host", head("HEAD / HTTP/1.1"), "400 head MalformedRequest"),
 ]
 
 NAMES = (
@@ -640,4 +648,102 @@ ROWS = [
     *LINE_ENDS,
     *SIZES,
     *OTHER_PROTOCOLS,
+]
+BY_NAME = {row.name: row for row in ROWS}
+assert len(BY_NAME) == len(ROWS), "two rows have one name"
+
+
+def one_of_each(rows: Iterable[Row]) -> Iterable[Row]:
+    """Return the first of *rows* for each list of replies."""
+    return {row.replies: row for row in reversed(list(rows))}.values()
+
+
+# What a connection does with a request depends on what the parser made of it, and on
+# what comes behind.
+OVER_HTTP = [
+    *GOOD,
+    *LAST,
+    *PIPELINES,
+    *(
+        row
+        for part in (
+            CHUNKS,
+            FRAMING,
+            HOSTS,
+            FIRST_LINES,
+            FIELD_LINES,
+            LINE_ENDS,
+            SIZES,
+            OTHER_PROTOCOLS,
+        )
+        for row in one_of_each(part)
+    ),
+]
+
+# One row of each kind that nginx 1.22 or HAProxy 2.6 passes on, as it is or mended; the
+# others they refuse by themselves.
+PROXIED = [
+    *LAST,
+    *PIPELINES,
+    *(
+        BY_NAME[name]
+        for name in (
+            "chunks",
+            "chunks of a HEAD",
+            "chunks of 64 KiB",
+            "continue, chunks",
+            "request behind chunks",
+            "request as a chunk",
+            "request as trailers",
+            "request behind no chunk",
+            "request behind a bad chunk",
+            "chunk size '4;a=b'",
+            "chunk size '4 '",
+            "chunk one byte short",
+            "chunk, LF",
+            "chunk, no size yet",
+            "trailer folded",
+            "trailer, blank",
+            "chunks over 64 KiB",
+            "extension without an end",
+            "chunks of a byte",
+            "coding with a comma",
+            "length, then coding",
+            "coding, then length",
+            "coding, blank",
+            "coding, LF",
+            "body over 64 KiB",
+            "body to be over 64 KiB",
+            "continue, too large",
+            "Expect '200-ok'",
+            "no Host",
+            "Host twice",
+            "Host 'a?b'",
+            "version '0.9'",
+            "version 1.2",
+            "version 1.10",
+            "HTTP/0.9",
+            "two blanks later",
+            "method 'PUT'",
+            "CONNECT",
+            "PUT of less than a request",
+            "target '*'",
+            "callback '1a'",
+            "HEAD of a bad callback",
+            "HEAD without Host",
+            "line folded with a blank",
+            "Authorization twice",
+            "no colon",
+            "name 'X@A'",
+            "value with '\\x01'",
+            "LF alone",
+            "LF in a target",
+            "LF after the version",
+            "head over 16 KiB",
+            "head of 101 lines",
+            "target of 20 KiB",
+            "absolute form of 20 KiB",
+            "RTSP",
+        )
+    ),
 ]

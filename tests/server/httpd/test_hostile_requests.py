@@ -1,4 +1,8 @@
-"""Malformed and hostile requests: each gets what it deserves, and nobody else does."""
+"""Malformed and hostile requests: each gets what it deserves, and nobody else does.
+
+The whole table is read in test_request_parser.py; here are some of each kind, as a
+connection answers them.
+"""
 
 from __future__ import annotations
 
@@ -7,7 +11,7 @@ from operator import attrgetter
 
 import pytest
 from helpers.client import exchange
-from helpers.hostile import ROWS, SMUGGLED, Row, get
+from helpers.hostile import OVER_HTTP, SMUGGLED, Row, get
 from helpers.replies import check_exchange
 from helpers.server import RunningServer, check_still_serves, serving
 
@@ -16,7 +20,7 @@ from tokenserver.sts.client import StsClient
 
 pytestmark = pytest.mark.usefixtures("_clean_log")
 
-every_row = pytest.mark.parametrize("row", ROWS, ids=attrgetter("name"))
+each_kind = pytest.mark.parametrize("row", OVER_HTTP, ids=attrgetter("name"))
 PROBE = get("Connection: close", target="/healthz")
 
 
@@ -29,7 +33,7 @@ def shared(
         yield pair
 
 
-@every_row
+@each_kind
 def test_each_request_gets_its_reply_and_no_more(
     shared: tuple[RunningServer, StsStandIn],
     row: Row,
@@ -48,7 +52,7 @@ def test_each_request_gets_its_reply_and_no_more(
 
 
 @pytest.mark.parametrize(
-    "row", [row for row in ROWS if row.is_refused], ids=attrgetter("name")
+    "row", [row for row in OVER_HTTP if row.is_refused], ids=attrgetter("name")
 )
 def test_nothing_behind_a_refused_request_is_answered(
     shared: tuple[RunningServer, StsStandIn], row: Row
@@ -61,9 +65,3 @@ def test_nothing_behind_a_refused_request_is_answered(
     check_exchange(received, row.replies)
     assert len(sts.requests) == row.tokens
     check_still_serves(server)
-
-
-def test_no_two_rows_have_one_name() -> None:
-    names = [row.name for row in ROWS]
-
-    assert sorted(set(names)) == sorted(names)
