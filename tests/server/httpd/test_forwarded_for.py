@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 from helpers.client import exchange
+from helpers.hostile import get
 from helpers.machine import PATIENCE_SECONDS, find_program
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import settings, write_config
@@ -24,7 +25,7 @@ from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
 from tokenserver.errors import ConfigError
 from tokenserver.httpd.origins import forwarded_client
-from tokenserver.httpd.request import MAX_HEAD_BYTES
+from tokenserver.httpd.request import MAX_HEAD_BYTES, parse_head
 from tokenserver.logs import JsonFormatter, ReplyLine
 
 CLIENT = "203.0.113.9"  # an address of the documentation, as are those below
@@ -45,12 +46,15 @@ def logged_client(caplog: pytest.LogCaptureFixture) -> str:
     return client
 
 
-def ask(server: RunningServer, *values: str) -> None:
-    """Send a request with a header line X-Forwarded-For for each of *values*."""
+def asked(*values: str) -> bytes:
+    """Return a request with a header line X-Forwarded-For for each of *values*."""
     lines = [f"X-Forwarded-For: {value}" for value in values]
-    head = "\r\n".join(["GET / HTTP/1.1", "Host: app", *lines, "Connection: close"])
-    received = exchange(server.port, f"{head}\r\n\r\n".encode("latin-1"))
-    assert received.startswith(b"HTTP/1.1 200 ")
+    return get(*lines, "Connection: close", target="/")
+
+
+def ask(server: RunningServer, *values: str) -> None:
+    """Send that request."""
+    assert exchange(server.port, asked(*values)).startswith(b"HTTP/1.1 200 ")
 
 
 @pytest.fixture
@@ -62,52 +66,65 @@ def proxied(make_server: MakeServer) -> RunningServer:
 # --- Who is the client ----------------------------------------------------------
 
 
+NAMED: dict[str, tuple[list[str], str]] = {
+    "no header": ([], "127.0.0.1"),
+    "client": ([CLIENT], CLIENT),
+    "several proxies": ([f"{CLIENT}, 10.1.2.3, 10.4.5.6"], CLIENT),
+    "no blanks": ([f"{CLIENT},10.1.2.3,10.4.5.6"], CLIENT),
+    "tabs": ([f"\t{CLIENT} \t,\t10.1.2.3 "], CLIENT),
+    "several lines": ([CLIENT, "10.1.2.3", "10.4.5.6"], CLIENT),
+    "spoofed": ([f"198.51.100.1, {CLIENT}"], CLIENT),
+    "spoofed proxy": ([f"10.1.2.3, {CLIENT}, 10.1.2.3"], CLIENT),
+    "spoofed line": (["198.51.100.1", CLIENT], CLIENT),
+    "spoofed nonsense": ([f"nonsense, {CLIENT}"], CLIENT),
+    "a proxy itself asks": (["10.1.2.3"], "10.1.2.3"),
+    "proxies alone": (["10.1.2.3, 10.4.5.6"], "10.1.2.3"),
+    "IPv6": (["2001:db8:9::1"], "2001:db8:9::1"),
+    "IPv6, other spelling": (["2001:DB8:9:0::01"], "2001:db8:9::1"),
+    "proxy with IPv6": ([f"{CLIENT}, 2001:db8:1::7"], CLIENT),
+    "IPv4 within IPv6": ([f"{CLIENT}, ::ffff:10.1.2.3"], CLIENT),
+    "client with IPv4 within IPv6": ([f"::ffff:{CLIENT}"], CLIENT),
+    "zone": (["fe80::1%eth0"], "fe80::1"),
+    "empty": ([""], "127.0.0.1"),
+    "comma": ([","], "127.0.0.1"),
+    "empty at the end": ([f"{CLIENT},"], "127.0.0.1"),
+    "unknown": ([f"{CLIENT}, unknown"], "127.0.0.1"),
+    "name between": ([f"{CLIENT}, _hidden, 10.1.2.3"], "10.1.2.3"),
+    "port": ([f"{CLIENT}:4711"], "127.0.0.1"),
+    "brackets": (["[2001:db8:9::1]"], "127.0.0.1"),
+    "brackets and port": (["[2001:db8:9::1]:4711"], "127.0.0.1"),
+    "quoted": ([f'"{CLIENT}"'], "127.0.0.1"),
+    "Forwarded": ([f"for={CLIENT}"], "127.0.0.1"),
+    "zeros in front": (["203.0.113.009"], "127.0.0.1"),
+    "too short": (["203.0.113"], "127.0.0.1"),
+    "number": (["3405803785"], "127.0.0.1"),
+    "network": (["10.0.0.0/8"], "127.0.0.1"),
+    "name": (["localhost"], "127.0.0.1"),
+    "other digits": (["\xb2\xb3.0.0.1"], "127.0.0.1"),
+    "zone of nonsense": (["1.2.3.4%\xff\x85"], "1.2.3.4"),
+}
+NETWORKS = [ipaddress.ip_network(text) for text in PROXIES]
+
+
+@pytest.mark.parametrize(("values", "client"), NAMED.values(), ids=NAMED)
+def test_the_client_is_the_one_that_a_trusted_proxy_names(
+    values: list[str], client: str
+) -> None:
+    fields = parse_head(asked(*values)).fields
+
+    named = forwarded_client("127.0.0.1", fields.get("x-forwarded-for", ""), NETWORKS)
+
+    assert named == client
+
+
 @pytest.mark.parametrize(
-    ("values", "client"),
-    [
-        pytest.param([], "127.0.0.1", id="no header"),
-        pytest.param([CLIENT], CLIENT, id="client"),
-        pytest.param([f"{CLIENT}, 10.1.2.3, 10.4.5.6"], CLIENT, id="several proxies"),
-        pytest.param([f"{CLIENT},10.1.2.3,10.4.5.6"], CLIENT, id="no blanks"),
-        pytest.param([f"\t{CLIENT} \t,\t10.1.2.3 "], CLIENT, id="tabs"),
-        pytest.param([CLIENT, "10.1.2.3", "10.4.5.6"], CLIENT, id="several lines"),
-        pytest.param([f"198.51.100.1, {CLIENT}"], CLIENT, id="spoofed"),
-        pytest.param([f"10.1.2.3, {CLIENT}, 10.1.2.3"], CLIENT, id="spoofed proxy"),
-        pytest.param(["198.51.100.1", CLIENT], CLIENT, id="spoofed line"),
-        pytest.param([f"nonsense, {CLIENT}"], CLIENT, id="spoofed nonsense"),
-        pytest.param(["10.1.2.3"], "10.1.2.3", id="a proxy itself asks"),
-        pytest.param(["10.1.2.3, 10.4.5.6"], "10.1.2.3", id="proxies alone"),
-        pytest.param(["2001:db8:9::1"], "2001:db8:9::1", id="IPv6"),
-        pytest.param(["2001:DB8:9:0::01"], "2001:db8:9::1", id="IPv6, other spelling"),
-        pytest.param([f"{CLIENT}, 2001:db8:1::7"], CLIENT, id="proxy with IPv6"),
-        pytest.param([f"{CLIENT}, ::ffff:10.1.2.3"], CLIENT, id="IPv4 within IPv6"),
-        pytest.param([f"::ffff:{CLIENT}"], CLIENT, id="client with IPv4 within IPv6"),
-        pytest.param(["fe80::1%eth0"], "fe80::1", id="zone"),
-        pytest.param([""], "127.0.0.1", id="empty"),
-        pytest.param([","], "127.0.0.1", id="comma"),
-        pytest.param([f"{CLIENT},"], "127.0.0.1", id="empty at the end"),
-        pytest.param([f"{CLIENT}, unknown"], "127.0.0.1", id="unknown"),
-        pytest.param([f"{CLIENT}, _hidden, 10.1.2.3"], "10.1.2.3", id="name between"),
-        pytest.param([f"{CLIENT}:4711"], "127.0.0.1", id="port"),
-        pytest.param(["[2001:db8:9::1]"], "127.0.0.1", id="brackets"),
-        pytest.param(["[2001:db8:9::1]:4711"], "127.0.0.1", id="brackets and port"),
-        pytest.param([f'"{CLIENT}"'], "127.0.0.1", id="quoted"),
-        pytest.param([f"for={CLIENT}"], "127.0.0.1", id="Forwarded"),
-        pytest.param(["203.0.113.009"], "127.0.0.1", id="zeros in front"),
-        pytest.param(["203.0.113"], "127.0.0.1", id="too short"),
-        pytest.param(["3405803785"], "127.0.0.1", id="number"),
-        pytest.param(["10.0.0.0/8"], "127.0.0.1", id="network"),
-        pytest.param(["localhost"], "127.0.0.1", id="name"),
-        pytest.param(["\xb2\xb3.0.0.1"], "127.0.0.1", id="other digits"),
-        pytest.param(["1.2.3.4%\xff\x85"], "1.2.3.4", id="zone of nonsense"),
-    ],
+    "name", ["no header", "several lines", "spoofed", "empty", "zone of nonsense"]
 )
 def test_log_has_the_client_that_a_trusted_proxy_names(
-    proxied: RunningServer,
-    caplog: pytest.LogCaptureFixture,
-    values: list[str],
-    client: str,
+    proxied: RunningServer, caplog: pytest.LogCaptureFixture, name: str
 ) -> None:
+    values, client = NAMED[name]
+
     ask(proxied, *values)
 
     assert logged_client(caplog) == client
@@ -136,9 +153,7 @@ def test_others_are_not_believed(
     ],
 )
 def test_peers_are_told_apart_by_network(peer: str, client: str) -> None:
-    networks = [ipaddress.ip_network(text) for text in PROXIES]
-
-    assert forwarded_client(peer, CLIENT, networks) == client
+    assert forwarded_client(peer, CLIENT, NETWORKS) == client
 
 
 def test_connection_kept_alive_has_a_client_for_each_request(
@@ -177,7 +192,7 @@ def test_header_changes_nothing_but_the_log(proxied: RunningServer) -> None:
 @pytest.mark.parametrize("entry", ["10.0.0.1", "", "1", "2001:db8:1::1", "10.0.0.1 \t"])
 def test_longest_list_costs_next_to_nothing(entry: str) -> None:
     networks = [ipaddress.ip_network(f"172.16.{part}.0/24") for part in range(200)]
-    networks += [ipaddress.ip_network(text) for text in PROXIES]
+    networks += NETWORKS
     text = ",".join([entry] * (MAX_HEAD_BYTES // (len(entry) + 1)))
     begun = time.thread_time()
 
@@ -187,10 +202,9 @@ def test_longest_list_costs_next_to_nothing(entry: str) -> None:
 
 
 def test_proxies_may_stand_in_a_row() -> None:
-    networks = [ipaddress.ip_network(text) for text in PROXIES]
     row = ", ".join([CLIENT, *[f"10.0.0.{number}" for number in range(20)]])
 
-    assert forwarded_client("127.0.0.1", row, networks) == CLIENT
+    assert forwarded_client("127.0.0.1", row, NETWORKS) == CLIENT
 
 
 # --- Settings -------------------------------------------------------------------
