@@ -332,8 +332,8 @@ REFUSED_USERS = {
     "too long": "a" * 129,
 }
 
-ATTACKS: list[Attack] = [
-    # An algorithm that needs no key, or not this one.
+# An algorithm that needs no key, or not this one.
+ALGORITHMS = [
     *(Attack(f"alg {name!a}", unsigned(name, b"x" * 64)) for name in NONE),
     *(Attack(f"alg {name!a}, no signature", unsigned(name)) for name in NONE[:4]),
     *(
@@ -405,7 +405,10 @@ ATTACKS: list[Attack] = [
         )
         for kind in KINDS
     ),
-    # A key of the attacker's choice.
+]
+
+# A key of the attacker's choice.
+KEYS = [
     Attack("jku", forged(jku="https://attacker.example.com/jwks.json")),
     Attack("x5u", forged(x5u="https://attacker.example.com/cert.pem")),
     Attack("jku of the issuer", forged(jku=f"{ISSUER}../attacker/jwks.json")),
@@ -416,7 +419,10 @@ ATTACKS: list[Attack] = [
     Attack("kid empty", forged(kid="")),
     Attack("no kid", forged(kid=...)),
     *(Attack(f"kid {what}", header(kid=kid)) for what, kid in ODD_KIDS.items()),
-    # A signature that is none.
+]
+
+# A signature that is none.
+SIGNATURES = [
     Attack("header changed", flipped(0)),
     Attack("claims changed", flipped(1)),
     Attack("signature changed", flipped(2)),
@@ -439,7 +445,10 @@ ATTACKS: list[Attack] = [
     Attack("signature in DER", resigned(in_der), ("ES256",)),
     Attack("DER of r = s = 0", resigned(lambda _: in_der(bytes(64))), ("ES256",)),
     Attack("another curve", on_p384, ("ES256",)),
-    # Times.
+]
+
+# Times.
+TIMES = [
     Attack("expired", seconds(exp=-LEEWAY_SECONDS - 5)),
     Attack("expired long ago", claims(exp=1)),
     Attack("expired in 1970", claims(exp=0)),
@@ -453,7 +462,10 @@ ATTACKS: list[Attack] = [
         for name in ("exp", "nbf", "iat")
         for what, text in ODD_NUMBERS.items()
     ),
-    # For somebody else, or by somebody else.
+]
+
+# For somebody else, or by somebody else.
+PARTIES = [
     *claim_rows(
         "iss",
         ODD
@@ -496,7 +508,10 @@ ATTACKS: list[Attack] = [
         Attack(f"user {what}", claims(sub=user), refusal=UserNotAllowed)
         for what, user in REFUSED_USERS.items()
     ),
-    # JSON that is read in two ways, or in none.
+]
+
+# JSON that is read in two ways, or in none.
+TEXTS = [
     Attack("sub twice", edited_claims(spelled_twice('"sub":"alice"', '"x":1'))),
     Attack("exp twice", edited_claims(spelled_twice('"exp":1', '"x":1'))),
     Attack(
@@ -549,7 +564,10 @@ ATTACKS: list[Attack] = [
     Attack("header with a byte order mark", edited_header(lambda t: BOM + t)),
     Attack("claims compressed", deflated),
     Attack("a token in a token", nested_token),
-    # Headers that change what the rest means.
+]
+
+# Headers that change what the rest means.
+HEADERS = [
     Attack("crit exp", header(crit=["exp"], exp=1)),
     Attack("crit b64", header(crit=["b64"], b64=True)),
     Attack("crit empty", header(crit=[])),
@@ -558,7 +576,10 @@ ATTACKS: list[Attack] = [
     Attack("b64 true", header(b64=True)),
     Attack("b64 false and crit", header(b64=False, crit=["b64"])),
     *(Attack(f"typ {what}", header(typ=typ)) for what, typ in ODD_TYPES.items()),
-    # Tokens of another form.
+]
+
+# Tokens of another form.
+FORMS = [
     Attack("empty", lambda _: ""),
     Attack("dots only", lambda _: ".."),
     Attack("one part", edited(lambda token: token.split(".")[0])),
@@ -593,4 +614,44 @@ ATTACKS: list[Attack] = [
     Attack("header's unused bit set", non_canonical(0)),
     Attack("claims' unused bit set", non_canonical(1)),
     Attack("signature's unused bit set", non_canonical(2)),
+]
+
+ATTACKS: list[Attack] = [
+    *ALGORITHMS,
+    *KEYS,
+    *SIGNATURES,
+    *TIMES,
+    *PARTIES,
+    *TEXTS,
+    *HEADERS,
+    *FORMS,
+]
+BY_NAME = {attack.id: attack for attack in ATTACKS}
+assert len(BY_NAME) == len(ATTACKS), "two attacks have one name"
+
+# How a token is sent matters to its form; of the others there is one of each kind, and
+# of each LoginError that the verifier raises by itself.
+OVER_HTTP = [
+    *(
+        BY_NAME[name]
+        for name in (
+            "alg 'none'",
+            "HMAC keyed with the public key",
+            "jwk",
+            "kid a path",
+            "signature changed",
+            "claims of another",
+            "expired",
+            "exp missing",
+            "iss of an attacker",
+            "aud in a list with a number",
+            "sub number",
+            "sub twice",
+            "claims nested 2500 levels",
+            "crit exp",
+            "user with a slash",
+            "user with a line end",
+        )
+    ),
+    *FORMS,
 ]

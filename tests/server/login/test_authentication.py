@@ -10,13 +10,14 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from operator import attrgetter
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
 from helpers.client import Reply, exchange_anyhow
-from helpers.login.attacks import ATTACKS, Attack
+from helpers.login.attacks import OVER_HTTP, Attack
 from helpers.login.jwks_server import JwksServer, answering, jwks_server
 from helpers.login.service import (
     AUDIENCE,
@@ -34,9 +35,16 @@ from helpers.server import MakeServer, RunningServer
 from helpers.settings import ROOT, settings, write_config
 
 from localcloud.sts import StsStandIn
+from tokenserver.app import login_refusal
 from tokenserver.config.files import read_file
 from tokenserver.config.load import LiveConfig, load_config
-from tokenserver.errors import ConfigError, NotAuthenticated
+from tokenserver.errors import (
+    ConfigError,
+    KeysUnavailable,
+    LoginError,
+    NotAuthenticated,
+    UserNotAllowed,
+)
 from tokenserver.login import jwks as login_jwks
 from tokenserver.login import verifier as login_verifier
 from tokenserver.sts.client import StsClient
@@ -345,6 +353,7 @@ def test_a_refusal_does_not_say_why_but_the_log_does(
 
 
 # --- Attacks --------------------------------------------------------------------
+# The verifier refuses each of them in test_login_tokens.py.
 
 
 @pytest.fixture(scope="module")
@@ -368,7 +377,7 @@ def besieged(
         yield servers, sts
 
 
-@pytest.mark.parametrize("attack", [pytest.param(one, id=one.id) for one in ATTACKS])
+@pytest.mark.parametrize("attack", OVER_HTTP, ids=attrgetter("id"))
 def test_an_attack_gets_no_token(
     attack: Attack,
     besieged: tuple[dict[str, RunningServer], StsStandIn],
@@ -377,7 +386,7 @@ def test_an_attack_gets_no_token(
     caplog.set_level(logging.INFO, "tokenserver")
     servers, sts = besieged
     statuses = {401 if attack.refusal is NotAuthenticated else 403}
-    for kind in {attack.kinds[0], attack.kinds[-1]}:  # test_login tries them all
+    for kind in {attack.kinds[0], attack.kinds[-1]}:
         token = attack.make(service(kind))
         url = in_url(token)
         in_header = b"Bearer " + token.encode("utf-8", "surrogatepass")
@@ -403,6 +412,27 @@ def test_an_attack_gets_no_token(
     assert sts.received == 0
     assert "Traceback" not in caplog.text
     assert not [one for one in caplog.records if one.levelno > logging.INFO]
+
+
+@pytest.mark.parametrize(
+    ("kind", "status"),
+    [(NotAuthenticated, 401), (UserNotAllowed, 403), (KeysUnavailable, 503)],
+)
+def test_the_status_is_that_of_the_kind_of_error(
+    kind: type[LoginError], status: int
+) -> None:
+    refusal = login_refusal(kind("because of this"))
+
+    assert refusal.status == status
+    assert refusal.detail == "because of this"
+    assert "because" not in f"{refusal.message} {refusal.fields}"
+    assert ("WWW-Authenticate" in refusal.fields) == (status == 401)
+
+
+def test_each_kind_of_error_has_a_status_of_its_own() -> None:
+    kinds = LoginError.__subclasses__()
+
+    assert len({login_refusal(kind("")).status for kind in kinds}) == len(kinds)
 
 
 def test_a_million_bytes_of_authorization_are_too_many(
