@@ -24,11 +24,15 @@ from tokenserver.sts.client import StsClient
 pytest_plugins = ["helpers.oss.fixtures", "helpers.page.fixtures"]
 
 
-# How long an example takes says nothing on a busy machine.
+# How long an example takes says nothing on a busy machine.  The examples of a test
+# share its fixtures; those that need their own make them.
 hypothesis.settings.register_profile(
     "any machine",
     deadline=None,
-    suppress_health_check=[hypothesis.HealthCheck.too_slow],
+    suppress_health_check=[
+        hypothesis.HealthCheck.too_slow,
+        hypothesis.HealthCheck.function_scoped_fixture,
+    ],
 )
 hypothesis.settings.load_profile("any machine")
 

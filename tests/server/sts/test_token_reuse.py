@@ -809,6 +809,4 @@ class Reuse(RuleBasedStateMachine):
 
 
 TestReuse = Reuse.TestCase
-TestReuse.settings = hypothesis_settings(
-    max_examples=150, stateful_step_count=40, deadline=None
-)
+TestReuse.settings = hypothesis_settings(max_examples=150, stateful_step_count=40)
