@@ -1,8 +1,10 @@
-"""The server in a process of its own, as an operator runs it."""
+"""The command, as an operator runs it: in a process of its own, or within this one."""
 
 from __future__ import annotations
 
 import contextlib
+import io
+import logging
 import os
 import re
 import subprocess
@@ -10,9 +12,12 @@ import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+import pytest
+
 from helpers import secret_scan
 from helpers.machine import PATIENCE_SECONDS
 from helpers.settings import ROOT
+from tokenserver import cli
 
 SERVER = ROOT / "sts_server.py"
 
@@ -50,10 +55,55 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
         env=os.environ | environment,
         check=False,
     )
+    return checked(result)
+
+
+def checked(
+    result: subprocess.CompletedProcess[str],
+) -> subprocess.CompletedProcess[str]:
+    """Return *result* if it shows no secret but a token that it is to print."""
     secret_scan.check_text("stderr", result.stderr)
     if '"SecurityToken"' not in result.stdout:
         secret_scan.check_text("stdout", result.stdout)
     return result
+
+
+def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    """Run the command within this process, for what ends before anything is served."""
+    out, err = io.StringIO(), io.StringIO()
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_logging(),
+        contextlib.redirect_stdout(out),
+        contextlib.redirect_stderr(err),
+    ):
+        patch.setattr(sys, "argv", [str(SERVER)])
+        patch.setattr(cli, "raise_file_limit", lambda: None)
+        try:
+            status = cli.main([*map(str, arguments)])
+        except SystemExit as end:  # of argparse
+            status = int(end.code or 0)
+    return checked(
+        subprocess.CompletedProcess(arguments, status, out.getvalue(), err.getvalue())
+    )
+
+
+@contextlib.contextmanager
+def own_logging() -> Iterator[None]:
+    """Undo what the command does to loggers, which is for a process of its own."""
+    ours, root = logging.getLogger("tokenserver"), logging.getLogger()
+    level, propagate = ours.level, ours.propagate
+    handlers = ours.handlers[:], root.handlers[:]
+    names = ("_srcfile", "logThreads", "logProcesses", "logMultiprocessing")
+    flags = {name: getattr(logging, name) for name in names}
+    try:
+        yield
+    finally:
+        ours.setLevel(level)
+        ours.propagate = propagate
+        ours.handlers[:], root.handlers[:] = handlers
+        for name, value in flags.items():
+            setattr(logging, name, value)
 
 
 @contextlib.contextmanager
