@@ -111,18 +111,20 @@ def running(
     *arguments: str | Path,
     stderr: int = subprocess.PIPE,
     beginning: Sequence[str] = (),
+    **environment: str,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a server on a free port of 127.0.0.1; give its process and port."""
     with subprocess.Popen(
         [*(beginning or command()), "0", "--bind", "127.0.0.1", *arguments],
         stdout=subprocess.PIPE,
         stderr=stderr,
+        env=os.environ | environment,
         text=True,
     ) as process:
         try:
             assert process.stdout
             for line in process.stdout:
-                if match := re.search(r"http://127\.0\.0\.1:(\d+)/", line):
+                if match := re.search(r"https?://127\.0\.0\.1:(\d+)/", line):
                     break
             assert match, "the server did not start"
             yield process, int(match[1])
@@ -141,6 +143,15 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
         assert line, f"the server ended after {found}"
         found += line
     return found
+
+
+def end(process: subprocess.Popen[str]) -> str:
+    """Tell the server to end; return what is left of its log."""
+    process.terminate()
+    assert process.stderr
+    log = process.stderr.read()
+    process.wait(PATIENCE_SECONDS)
+    return log
 
 
 def usage(process: subprocess.Popen[str]) -> dict[str, int]:

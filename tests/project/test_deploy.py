@@ -17,7 +17,7 @@ import sysconfig
 import threading
 import time
 from argparse import Namespace
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
@@ -27,6 +27,7 @@ import pytest
 import yaml
 from helpers.client import request
 from helpers.machine import PATIENCE_SECONDS, wait_until
+from helpers.processes import running
 from helpers.settings import (
     ACCESS_KEY_ID,
     ACCESS_KEY_SECRET,
@@ -163,32 +164,16 @@ def options(name: str) -> Namespace:
 # --- Running a command line -----------------------------------------------------
 
 
-@contextlib.contextmanager
-def running(
+def running_line(
     name: str, config: Path, **environment: str
-) -> Iterator[tuple[subprocess.Popen[str], int]]:
+) -> AbstractContextManager[tuple[subprocess.Popen[str], int]]:
     """Run a command line on a free port of 127.0.0.1; give its process and port.
 
     Only the program, the port and the place of the configuration are others.
     """
-    line = arguments(LINES[name])
-    line[0] = "0"
+    _port, *line = arguments(LINES[name])
     line[line.index("--config") + 1] = str(config)
-    with subprocess.Popen(
-        [sys.executable, str(SERVER), *line, "--bind", "127.0.0.1"],
-        stdout=subprocess.PIPE,
-        stderr=subprocess.DEVNULL,
-        text=True,
-        env=os.environ | environment,
-    ) as process:
-        try:
-            assert process.stdout
-            found = (re.search(r":(\d+)/$", text) for text in process.stdout)
-            match = next(filter(None, found), None)
-            assert match, "the server did not start"
-            yield process, int(match[1])
-        finally:
-            process.kill()
+    return running(*line, stderr=subprocess.DEVNULL, **environment)
 
 
 def run_health_check(port: int) -> int:
@@ -273,7 +258,7 @@ def test_a_command_line_serves_tokens_until_sigterm(
 ) -> None:
     config = configuration(name, tmp_path, sts)
 
-    with running(name, config) as (process, port):
+    with running_line(name, config) as (process, port):
         token = request(port).json
         process.send_signal(signal.Signals[instructions("STOPSIGNAL")[-1]])
         status = process.wait(PATIENCE_SECONDS)
@@ -287,7 +272,7 @@ def test_the_pod_takes_up_a_new_secret(tmp_path: Path, sts: StsStandIn) -> None:
     assert options("pod").config.parent == Path(mount)
     data = project(tmp_path, sts)
 
-    with running("pod", tmp_path / "config.json") as (_, port):
+    with running_line("pod", tmp_path / "config.json") as (_, port):
         before = request(port).json
         changed = data.with_name("..2026_01_03")
         shutil.copytree(data, changed)
@@ -329,7 +314,7 @@ def test_a_function_assumes_the_role_with_the_credentials_of_its_own(
     own = json.loads(result.stdout)
     config = configuration("function", tmp_path, sts)
 
-    with running(
+    with running_line(
         "function",
         config,
         ALIBABA_CLOUD_ACCESS_KEY_ID=own["AccessKeyId"],
@@ -416,7 +401,7 @@ def test_probes_are_answered_without_a_token(tmp_path: Path, sts: StsStandIn) ->
     ]
     config = configuration("image", tmp_path, sts)
 
-    with running("image", config) as (_, port):
+    with running_line("image", config) as (_, port):
         # The first trial has less than a second, which a busy machine may not keep to.
         wait_until(lambda: request(port, probes["readinessProbe"]).status == 200)
         replies = {kind: request(port, path) for kind, path in probes.items()}
@@ -434,7 +419,7 @@ def test_the_pod_is_ready_only_when_a_token_can_be_had(
     ready = container()["readinessProbe"]["httpGet"]["path"]
     alive = container()["livenessProbe"]["httpGet"]["path"]
 
-    with running("image", config) as (_, port):
+    with running_line("image", config) as (_, port):
         assert request(port, ready).status == 503
         assert request(port, alive).status == 200
 
@@ -567,7 +552,7 @@ def test_the_health_check_tells_a_server_from_none(
 ) -> None:
     config = configuration("image", tmp_path, sts)
 
-    with running("image", config) as (process, port):
+    with running_line("image", config) as (process, port):
         assert run_health_check(port) == 0
         process.kill()
         process.wait(PATIENCE_SECONDS)

@@ -40,11 +40,11 @@ from helpers.settings import (
 )
 
 import tokenserver
-from localcloud.__main__ import parse_arguments
 from localcloud.sts import Fail, StsStandIn
 from tokenserver import cli
 from tokenserver.config.load import LiveConfig
 from tokenserver.httpd.server import StrictServer
+from tokenserver.options import parse_arguments
 from tokenserver.sts.client import StsClient
 
 

@@ -8,9 +8,7 @@ import io
 import json
 import logging
 import re
-import signal
 import socket
-import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -31,7 +29,7 @@ from helpers.client import (
 from helpers.clocks import FakeClock
 from helpers.login.service import AUDIENCE, ISSUER, service
 from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
-from helpers.processes import command, run
+from helpers.processes import call, end, read_until, run, running
 from helpers.server import MakeServer, RunningServer, look
 from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, write_config
 from prometheus_client.parser import text_string_to_metric_families
@@ -245,35 +243,17 @@ def test_log_in_json_from_a_shell_is_json_to_the_last_line(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
     config = write_config(tmp_path, StsEndpoint=sts.url, BucketNam="typo")
-    arguments = ["0", "--bind", "127.0.0.1", "--config", str(config)]
-    with subprocess.Popen(
-        command(*arguments, "--log-format", "json"),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            match = re.search(r":(\d+)/", "".join(next_lines(process.stdout, 2)))
-            assert match
-            port = int(match[1])
-            request(port, "/sts/getsts")
-            request(port, "/%0a%22")
-            request(port, "/", "DELETE")
-            exchange(port, b"\0\n\xff")
-            sts.always(DENIED)
-            request(port)
-            config.write_text("{")
-            assert process.stderr
-            log = ""
-            while "is not JSON" not in log:
-                log += process.stderr.readline()
-            request(port)
-            process.send_signal(signal.SIGTERM)
-            _, rest = process.communicate(timeout=PATIENCE_SECONDS)
-            log += rest
-        finally:
-            process.kill()
+    with running("--config", config, "--log-format", "json") as (process, port):
+        request(port, "/sts/getsts")
+        request(port, "/%0a%22")
+        request(port, "/", "DELETE")
+        exchange(port, b"\0\n\xff")
+        sts.always(DENIED)
+        request(port)
+        config.write_text("{")
+        log = read_until(process, "is not JSON")
+        request(port)
+        log += end(process)
 
     documents = [parse_line(line) for line in log.splitlines()]
     messages = " ".join(line.get("message", "") for line in documents)
@@ -288,10 +268,6 @@ def test_log_in_json_from_a_shell_is_json_to_the_last_line(
     assert "BucketNam is not a setting" in messages
     assert "is not JSON" in messages
     assert ACCESS_KEY_SECRET not in log
-
-
-def next_lines(stream: Any, number: int) -> list[str]:
-    return [stream.readline() for _ in range(number)]
 
 
 # --- Metrics --------------------------------------------------------------------
@@ -611,26 +587,16 @@ def config(tmp_path: Path, sts: StsStandIn) -> Path:
 
 
 def test_metrics_of_a_server_in_a_shell(config: Path) -> None:
-    arguments = ["0", "--bind", "127.0.0.1", "--config", str(config)]
     with (
-        reserved_port() as port,
-        subprocess.Popen(
-            command(*arguments, "--metrics-port", str(port)),
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        ) as process,
+        reserved_port() as metrics_port,
+        running("--config", config, "--metrics-port", str(metrics_port)) as (
+            process,
+            port,
+        ),
     ):
-        try:
-            assert process.stdout
-            match = re.search(r":(\d+)/", "".join(next_lines(process.stdout, 2)))
-            assert match
-            request(int(match[1]))
-            text = request(port, "/metrics").body.decode()
-            process.terminate()
-            _, log = process.communicate(timeout=PATIENCE_SECONDS)
-        finally:
-            process.kill()
+        request(port)
+        text = request(metrics_port, "/metrics").body.decode()
+        log = end(process)
 
     assert log.count("\n") == 1  # one for the token, none for the scrape
     assert 'sts_server_requests_total{outcome="Token"} 1.0' in text
@@ -654,7 +620,7 @@ def test_missing_prometheus_client_exits_2_with_the_command_to_run(
 def test_metrics_port_in_use_exits_1_and_is_named(config: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = taken.getsockname()[1]
-        result = run(
+        result = call(
             *("0", "--bind", "127.0.0.1", "--config", config),
             *("--metrics-port", str(port)),
         )

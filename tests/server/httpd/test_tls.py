@@ -37,7 +37,7 @@ from helpers.client import (
     read_to_end,
 )
 from helpers.machine import PATIENCE_SECONDS, wait_until
-from helpers.processes import command, run
+from helpers.processes import call, running
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import write_config
 
@@ -1042,26 +1042,6 @@ def test_key_that_others_may_read_is_a_warning(
 # --- From a shell ---------------------------------------------------------------
 
 
-@contextlib.contextmanager
-def running_tls(*arguments: str | Path) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a server with *arguments* on a free port; give its process and port."""
-    with subprocess.Popen(
-        command("0", "--bind", "127.0.0.1", *arguments),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    ) as process:
-        try:
-            assert process.stdout
-            for line in process.stdout:
-                if match := re.search(r"https://127\.0\.0\.1:(\d+)/", line):
-                    break
-            assert match, "the server did not start"
-            yield process, int(match[1])
-        finally:
-            process.kill()
-
-
 def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
     tmp_path: Path,
     files: Files,
@@ -1076,7 +1056,7 @@ def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
     (tmp_path / "authority.pem").write_bytes(authority.pem)
     files.key.write_bytes(pairs[0].pem + pairs[0].key_pem())
 
-    with running_tls("--config", config, "--tls-cert", files.key) as (process, port):
+    with running("--config", config, "--tls-cert", files.key) as (process, port):
         with sts.held():
             client = subprocess.Popen(
                 [
@@ -1103,7 +1083,7 @@ def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
 
 
 def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None:
-    result = run("--config", write_config(tmp_path), "--tls-key", files.key)
+    result = call("--config", write_config(tmp_path), "--tls-key", files.key)
 
     assert result.returncode == 2
     assert result.stderr == (
@@ -1114,7 +1094,7 @@ def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None
 def test_wrong_certificate_exits_2(tmp_path: Path, files: Files) -> None:
     files.certificate.write_bytes(b"")
 
-    result = run(
+    result = call(
         "--config",
         write_config(tmp_path),
         "--tls-cert",

@@ -14,7 +14,7 @@ from helpers.oss.attempts import Place, may
 from helpers.oss.client import OssClient
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET, KeyPair
-from helpers.processes import run
+from helpers.processes import call
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import ROLE_ARN, ROOT, write_config
 
@@ -188,7 +188,7 @@ def test_a_missing_list_ends_the_start_with_2(tmp_path: Path) -> None:
         DeniedUsersFile="denied.txt",
     )
 
-    result = run("0", "--config", config)
+    result = call("0", "--config", config)
 
     assert result.returncode == 2
     assert f"{tmp_path}/denied.txt: cannot be read: No such file" in result.stderr
@@ -205,7 +205,7 @@ def test_a_list_without_logins_is_refused(tmp_path: Path) -> None:
 
 
 def check(tmp_path: Path, *arguments: str) -> str:
-    return run("--check", *arguments, "--config", tmp_path / "config.json").stdout
+    return call("--check", *arguments, "--config", tmp_path / "config.json").stdout
 
 
 def test_check_says_how_to_end_what_a_user_was_given(
