@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import contextlib
-import http.client
 import json
 import logging
-import os
 import re
 import shutil
-import signal
 import socket
 import ssl
 import struct
@@ -17,42 +14,45 @@ import subprocess
 import threading
 import time
 import warnings
-from collections import Counter
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from cryptography.hazmat.primitives import hashes
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 from helpers.certificates import Pair, issue
 from helpers.client import (
-    Reply,
     connect,
     exchange,
     exchange_anyhow,
     parse_replies,
-    read_reply,
     read_to_end,
 )
 from helpers.machine import PATIENCE_SECONDS, wait_until
-from helpers.processes import call, running
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import write_config
+from helpers.tls import (
+    GET,
+    LAST_GET,
+    Files,
+    client_context,
+    client_hello,
+    connect_tls,
+    exchange_tls,
+    key_updates,
+    lines,
+    read_one,
+    served,
+)
 
 from localcloud.sts import Reply as StsReply
 from localcloud.sts import StsStandIn
 from tokenserver.config.load import LiveConfig
 from tokenserver.config.tls import LiveTls
-from tokenserver.errors import ConfigError
 from tokenserver.httpd import connection as httpd_connection
 from tokenserver.httpd import server as httpd_server
 from tokenserver.httpd import streams as httpd_streams
 from tokenserver.sts.client import StsClient
 
-GET = b"GET / HTTP/1.1\r\nHost: app\r\n\r\n"
-LAST_GET = b"GET / HTTP/1.1\r\nHost: app\r\nConnection: close\r\n\r\n"
 LIMIT_SECONDS = 1.0  # of HEAD_SECONDS and its like, where a test shortens them
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
@@ -74,20 +74,6 @@ def authority() -> Pair:
 def pairs(authority: Pair) -> tuple[Pair, Pair]:
     """A certificate, and the one that it is renewed with."""
     return issue("first", authority), issue("second", authority)
-
-
-class Files:
-    """The files of a certificate and its key, as an operator renews them."""
-
-    def __init__(self, folder: Path) -> None:
-        self.certificate = folder / "cert.pem"
-        self.key = folder / "key.pem"
-
-    def write(self, pair: Pair) -> None:
-        """Write both in place, one after the other."""
-        self.certificate.write_bytes(pair.pem)
-        self.key.touch(mode=0o600)
-        self.key.write_bytes(pair.key_pem())
 
 
 @pytest.fixture
@@ -118,76 +104,10 @@ def server(
         yield running
 
 
-def client_context(
-    authority: Pair | None, version: ssl.TLSVersion | None = None
-) -> ssl.SSLContext:
-    """Return a context that trusts *authority*, or nobody."""
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    if authority:
-        context.load_verify_locations(cadata=authority.pem.decode())
-    if version:
-        context.minimum_version = context.maximum_version = version
-    return context
-
-
 @pytest.fixture
 def context(authority: Pair) -> ssl.SSLContext:
     """What clients are set up with."""
     return client_context(authority)
-
-
-def connect_tls(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
-    """Return a connection that notices if it ends without close_notify."""
-    return context.wrap_socket(
-        connect(port), server_hostname="127.0.0.1", suppress_ragged_eofs=False
-    )
-
-
-def exchange_tls(port: int, context: ssl.SSLContext, *requests: bytes) -> bytes:
-    """Return all that comes back for *requests* until the other side closes."""
-    with connect_tls(port, context) as client:
-        for sent in requests:
-            client.sendall(sent)
-        return read_to_end(client)
-
-
-def read_one(client: socket.socket) -> Reply:
-    """Return the reply that *client* waits for, and leave it open."""
-    received = b""
-    while b"\r\n\r\n" not in received:
-        received += client.recv(65536)
-    match = re.search(rb"Content-Length: (\d+)", received)
-    assert match
-    while len(received.partition(b"\r\n\r\n")[2]) < int(match[1]):
-        received += client.recv(65536)
-    (reply,) = parse_replies(received)
-    return reply
-
-
-def served(port: int, context: ssl.SSLContext) -> bytes:
-    """Return the certificate that a new connection gets."""
-    with connect_tls(port, context) as client:
-        found = client.getpeercert(binary_form=True)
-    assert found
-    return found
-
-
-def client_hello(context: ssl.SSLContext) -> bytes:
-    """Return what a client that speaks TLS begins with."""
-    outgoing = ssl.MemoryBIO()
-    client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
-    with contextlib.suppress(ssl.SSLWantReadError):
-        client.do_handshake()
-    return outgoing.read()
-
-
-def lines(server: RunningServer, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the log has once no connection is open, without tracebacks."""
-    wait_until(lambda: not server.server.connections()[0])
-    for record in caplog.records:
-        assert record.exc_info is None, record.getMessage()
-        assert record.getMessage().isprintable()
-    return [record.getMessage() for record in caplog.records]
 
 
 @pytest.fixture
@@ -453,25 +373,6 @@ def test_client_hello_is_read_up_to_16_kib_and_no_further(
     (line,) = lines(server, caplog)
     assert line.endswith(" TLS: 17408 bytes without a request")
     assert served(server.port, context)
-
-
-def expand(secret: bytes, label: str, length: int) -> bytes:
-    """Return HKDF-Expand-Label of SHA-384, without a context (RFC 8446, 7.1)."""
-    name = f"tls13 {label}".encode()
-    info = length.to_bytes(2, "big") + bytes([len(name)]) + name + b"\0"
-    return HKDFExpand(hashes.SHA384(), length, info).derive(secret)
-
-
-def key_updates(secret: bytes, number: int) -> bytes:
-    """Return so many KeyUpdate records of a client that has sent no data yet."""
-    records = b""
-    for _ in range(number):
-        key = AESGCM(expand(secret, "key", 32))
-        content = b"\x18\0\0\x01\0" + b"\x16"  # update_not_requested, in a handshake
-        header = b"\x17\x03\x03" + (len(content) + 16).to_bytes(2, "big")
-        records += header + key.encrypt(expand(secret, "iv", 12), content, header)
-        secret = expand(secret, "traffic upd", 48)
-    return records
 
 
 def test_client_cannot_have_keys_updated_without_end(
@@ -800,309 +701,3 @@ def test_no_handshake_is_begun_when_the_server_stops(
 
     with connect(server.port) as client:
         wait_for_end(client)
-
-
-# --- Renewal --------------------------------------------------------------------
-
-
-def test_renewed_certificate_is_for_new_connections(
-    server: RunningServer,
-    files: Files,
-    pairs: tuple[Pair, Pair],
-    context: ssl.SSLContext,
-    caplog: pytest.LogCaptureFixture,
-) -> None:
-    with connect_tls(server.port, context) as open_before:
-        files.write(pairs[1])
-        assert served(server.port, context) == pairs[0].der  # as nobody has looked yet
-        server.look()
-        assert served(server.port, context) == pairs[1].der
-
-        open_before.sendall(LAST_GET)
-        (reply,) = parse_replies(read_to_end(open_before))
-        assert reply.status == 200
-    assert f"new TLS certificate: {files.certificate}, {files.key}" in lines(
-        server, caplog
-    )
-
-
-Renew = Callable[[Files, Pair], object]
-WRONG_RENEWALS = [
-    pytest.param(
-        lambda files, pair: files.certificate.write_bytes(pair.pem),
-        "does not belong to the key",
-        id="certificate without its key",
-    ),
-    pytest.param(
-        lambda files, pair: files.key.write_bytes(pair.key_pem()),
-        "does not belong to the key",
-        id="key without its certificate",
-    ),
-    pytest.param(
-        lambda files, pair: files.certificate.write_bytes(b"\xff\0garbage"),
-        "is no PEM certificate",
-        id="garbage",
-    ),
-    pytest.param(
-        lambda files, pair: files.certificate.write_bytes(pair.pem[:300]),
-        "is no PEM certificate",
-        id="half a certificate",
-    ),
-    pytest.param(
-        lambda files, pair: files.key.write_bytes(b""),
-        "is no PEM certificate",
-        id="empty key",
-    ),
-    pytest.param(
-        lambda files, pair: files.certificate.unlink(),
-        "cannot be read",
-        id="no certificate",
-    ),
-    pytest.param(
-        lambda files, pair: files.key.unlink(),
-        "cannot be read",
-        id="no key",
-    ),
-    pytest.param(
-        lambda files, pair: files.key.write_bytes(pair.key_pem(b"secret")),
-        "is encrypted",
-        id="encrypted key",
-    ),
-]
-
-
-@pytest.mark.parametrize(("renew", "problem"), WRONG_RENEWALS)
-def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
-    server: RunningServer,
-    files: Files,
-    pairs: tuple[Pair, Pair],
-    context: ssl.SSLContext,
-    caplog: pytest.LogCaptureFixture,
-    renew: Renew,
-    problem: str,
-) -> None:
-    renew(files, pairs[1])
-    for _ in range(5):
-        server.look()
-        assert served(server.port, context) == pairs[0].der
-
-    (reason, what_now) = lines(server, caplog)
-    assert problem in reason
-    assert what_now == "the TLS certificate read before stays in force"
-
-    files.write(pairs[1])
-    server.look()
-    assert served(server.port, context) == pairs[1].der
-
-
-def test_certificate_that_is_put_back_is_taken_up(
-    server: RunningServer,
-    files: Files,
-    pairs: tuple[Pair, Pair],
-    context: ssl.SSLContext,
-) -> None:
-    for pair in (pairs[1], pairs[0], pairs[1]):
-        files.certificate.write_bytes(b"")
-        server.look()
-        served(server.port, context)
-        files.write(pair)
-        server.look()
-
-        assert served(server.port, context) == pair.der
-
-
-def write_in_place(files: Files, pair: Pair, number: int) -> None:
-    files.write(pair)
-
-
-def rename_each(files: Files, pair: Pair, number: int) -> None:
-    folder = files.certificate.parent / f"new-{number}"
-    folder.mkdir()
-    Files(folder).write(pair)
-    os.replace(folder / files.key.name, files.key)
-    os.replace(folder / files.certificate.name, files.certificate)
-
-
-def swap_symlink(files: Files, pair: Pair, number: int) -> None:
-    """Do as Kubernetes does: the files are links into a folder that is a link."""
-    top = files.certificate.parent
-    (top / f"data-{number}").mkdir()
-    Files(top / f"data-{number}").write(pair)
-    (top / "next").symlink_to(f"data-{number}")
-    os.replace(top / "next", top / "data")
-    for path in (files.certificate, files.key):
-        if not path.is_symlink():
-            (top / "link").symlink_to(f"data/{path.name}")
-            os.replace(top / "link", path)
-
-
-@pytest.mark.parametrize("swap", [write_in_place, rename_each, swap_symlink])
-def test_renewals_under_load_cost_no_request(
-    server: RunningServer,
-    files: Files,
-    pairs: tuple[Pair, Pair],
-    context: ssl.SSLContext,
-    swap: Callable[[Files, Pair, int], None],
-) -> None:
-    is_over = threading.Event()
-    seen: Counter[bytes] = Counter()  # certificates, by all clients
-    counting = threading.Lock()
-
-    def ask(requests: int) -> int:
-        """Send so many requests on each connection; return how many were answered."""
-        answered = 0
-        while not is_over.is_set():
-            connection = http.client.HTTPSConnection(
-                "127.0.0.1", server.port, timeout=PATIENCE_SECONDS, context=context
-            )
-            with contextlib.closing(connection):
-                for _ in range(requests):
-                    connection.request("GET", "/")
-                    assert isinstance(connection.sock, ssl.SSLSocket)
-                    found = connection.sock.getpeercert(binary_form=True)
-                    assert read_reply(connection).json["StatusCode"] == 200
-                    answered += 1
-            assert found
-            with counting:
-                seen[found] += 1
-        return answered
-
-    with ThreadPoolExecutor(8) as pool:
-        clients = [
-            pool.submit(ask, requests) for requests in (1, 1, 1, 1, 3, 5, 10, 20)
-        ]
-        try:
-            for number in range(20):
-                pair = pairs[(number + 1) % 2]
-                swap(files, pair, number)
-                before = seen[pair.der]
-
-                def is_taken_up(pair: Pair = pair, before: int = before) -> bool:
-                    server.look()  # again, since one amidst a swap is for nothing
-                    broken = any(client.done() for client in clients)
-                    return broken or seen[pair.der] > before + 3
-
-                wait_until(is_taken_up)
-        finally:
-            is_over.set()
-        answered = [client.result() for client in clients]
-
-    assert min(answered) > 0
-    assert set(seen) == {pair.der for pair in pairs}
-
-
-# --- Files that are wrong from the start ----------------------------------------
-
-
-def loaded(files: Files) -> LiveTls:
-    return LiveTls(files.certificate, files.key)
-
-
-@pytest.mark.parametrize(("spoil", "problem"), WRONG_RENEWALS)
-def test_wrong_file_is_named_in_one_line(
-    files: Files, pairs: tuple[Pair, Pair], spoil: Renew, problem: str
-) -> None:
-    spoil(files, pairs[1])
-
-    with pytest.raises(ConfigError) as error:
-        loaded(files)
-
-    (line,) = error.value.problems
-    assert problem in line
-    assert re.match(r"\S+(cert|key)\.pem: ", line)
-    assert line.isprintable()
-
-
-def test_certificate_file_without_a_key_is_named(files: Files) -> None:
-    with pytest.raises(ConfigError, match=r"cert\.pem: is no PEM .* key") as error:
-        LiveTls(files.certificate, files.certificate)
-
-    assert len(error.value.problems) == 1
-
-
-def test_directory_is_named(files: Files) -> None:
-    with pytest.raises(ConfigError, match="cannot be read: Is a directory"):
-        LiveTls(files.certificate.parent, files.key)
-
-
-def test_key_that_others_may_read_is_a_warning(
-    files: Files, caplog: pytest.LogCaptureFixture
-) -> None:
-    loaded(files)
-    assert caplog.messages == []
-
-    files.key.chmod(0o640)
-    loaded(files)
-
-    assert caplog.messages == [
-        f"{files.key}: holds a secret and others may read it (chmod 600)"
-    ]
-
-
-# --- From a shell ---------------------------------------------------------------
-
-
-def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
-    tmp_path: Path,
-    files: Files,
-    pairs: tuple[Pair, Pair],
-    authority: Pair,
-    sts: StsStandIn,
-) -> None:
-    program = shutil.which("curl")
-    if not program:
-        pytest.skip("curl is not installed")
-    config = write_config(tmp_path, StsEndpoint=sts.url)
-    (tmp_path / "authority.pem").write_bytes(authority.pem)
-    files.key.write_bytes(pairs[0].pem + pairs[0].key_pem())
-
-    with running("--config", config, "--tls-cert", files.key) as (process, port):
-        with sts.held():
-            client = subprocess.Popen(
-                [
-                    program,
-                    "--silent",
-                    "--show-error",
-                    "--noproxy",
-                    "*",
-                    "--cacert",
-                    tmp_path / "authority.pem",
-                    f"https://127.0.0.1:{port}/sts/getsts",
-                ],
-                stdout=subprocess.PIPE,
-                stderr=subprocess.PIPE,
-            )
-            sts.wait_for_requests(1)
-            process.send_signal(signal.SIGTERM)
-            time.sleep(0.1)  # without it the test is only weaker
-        output, errors = client.communicate(timeout=PATIENCE_SECONDS)
-        process.wait(PATIENCE_SECONDS)
-
-    assert (client.returncode, errors, process.returncode) == (0, b"", 0)
-    assert b'{"StatusCode":200,"AccessKeyId":"STS.' in output
-
-
-def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None:
-    result = call("--config", write_config(tmp_path), "--tls-key", files.key)
-
-    assert result.returncode == 2
-    assert result.stderr == (
-        "sts_server.py: --tls-key needs --tls-cert, the certificate of that key\n"
-    )
-
-
-def test_wrong_certificate_exits_2(tmp_path: Path, files: Files) -> None:
-    files.certificate.write_bytes(b"")
-
-    result = call(
-        "--config",
-        write_config(tmp_path),
-        "--tls-cert",
-        files.certificate,
-        "--tls-key",
-        files.key,
-    )
-
-    assert result.returncode == 2
-    assert result.stderr.startswith(f"sts_server.py: {files.certificate}: is no PEM ")
-    assert result.stderr.count("\n") == 1
