@@ -231,7 +231,8 @@ def as_json(ours: LoginService) -> str:
 
 def deflated(ours: LoginService) -> str:
     """Return a token whose claims are compressed, as JWE allows."""
-    content = zlib.compress(to_json(claims_now()), wbits=-15)
+    raw = zlib.compressobj(wbits=-15)
+    content = raw.compress(to_json(claims_now())) + raw.flush()
     return ours.sign(content, ours.header(zip="DEF"))
 
 
