@@ -344,7 +344,7 @@ def cost_of_a_reused_token(entries: int) -> float:
     """Return the seconds that TokenCache takes, when all of its tokens are in use."""
     expiration = time.strftime(TIME_FORMAT, time.gmtime(time.time() + 900))
     fetched = Credentials("id", "secret", "token", expiration, "")
-    tokens = TokenCache(lambda call: fetched)
+    tokens = TokenCache(lambda _call: fetched)
     template = CallTemplate(
         protocol="https",
         endpoint="sts.aliyuncs.com",

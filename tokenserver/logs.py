@@ -101,7 +101,11 @@ class LogFormatter(logging.Formatter):
     def __init__(self) -> None:
         super().__init__("%(asctime)s %(message)s")
 
-    def formatTime(self, record: logging.LogRecord, datefmt: str | None = None) -> str:
+    def formatTime(
+        self,
+        record: logging.LogRecord,
+        datefmt: str | None = None,  # noqa: ARG002 (of logging.Formatter)
+    ) -> str:
         """Return the second of *record*."""
         return log_time(int(record.created))
 

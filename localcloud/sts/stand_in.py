@@ -94,7 +94,7 @@ class StsStandIn(Calls):
         self.end_calls()
         self._server.close()
 
-    def add_user(
+    def add_user(  # noqa: PLR0913 (each is a fact about a user)
         self,
         access_key_id: str = "LTAI5tExampleAppServer",
         access_key_secret: str = "ExampleSecretOfTheAppServer",

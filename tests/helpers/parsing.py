@@ -34,31 +34,37 @@ def read(
     received = bytearray()
     outcomes: list[str] = []
 
-    def is_more() -> bool:
-        chunk = next(arriving, b"")
-        received.extend(chunk)
-        return bool(chunk)
+    def until(read: Callable[[], Any], otherwise: str) -> Any:
+        """Return what *read* finds, in as many chunks as that takes."""
+        while not (found := read()):
+            chunk = next(arriving, b"")
+            if not chunk:
+                raise Ended(otherwise)
+            received.extend(chunk)
+        return found
 
-    while True:
-        drop_line_end(received)
-        while not received or received == b"\r":
-            if not is_more():
-                return [*outcomes, "open"]
-            drop_line_end(received)
-        parser = HeadParser()
-        try:
-            while (request := parser.take(received)) is None:
-                if not is_more():
-                    return [*outcomes, "unfinished"]
+    try:
+        while True:
+            until(lambda: begins(received), "open")
+            parser = HeadParser()
+            request = until(lambda: parser.take(received), "unfinished")  # noqa: B023
             body = body_of(request)
-            while not body.drop(received):
-                if not is_more():
-                    return [*outcomes, "unfinished"]
+            until(lambda: body.drop(received), "unfinished")  # noqa: B023
             outcomes.append(answer(request))
-        except RequestError as error:
-            return [*outcomes, code_of(error)]
-        if request.is_last:
-            return outcomes
+            if request.is_last:
+                return outcomes
+    except (Ended, RequestError) as end:
+        return [*outcomes, code_of(end) if isinstance(end, RequestError) else str(end)]
+
+
+class Ended(Exception):
+    """The client sends no more."""
+
+
+def begins(received: bytearray) -> bool:
+    """Return whether a request begins, after an empty line as a connection allows."""
+    drop_line_end(received)
+    return bool(received) and received != b"\r"
 
 
 def code_of(error: RequestError) -> str:

@@ -160,6 +160,6 @@ def usage(process: subprocess.Popen[str]) -> dict[str, int]:
     values = dict(re.findall(r"(\w+):\s+(\d+)", status))
     return {
         "threads": int(values["Threads"]),
-        "files": len(os.listdir(f"/proc/{process.pid}/fd")),
+        "files": len([*Path(f"/proc/{process.pid}/fd").iterdir()]),
         "peak MB": int(values["VmHWM"]) // 1024,
     }

@@ -209,7 +209,7 @@ class StrictServer(ThreadingHTTPServer):
             self._open -= 1
             self._lock.notify_all()
 
-    def handle_error(self, request: Any, client_address: Any) -> None:
+    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log unexpected exceptions.  A client that disconnects is not one."""
         if not isinstance(sys.exc_info()[1], OSError):
             logger.exception("failed on a connection from %s", client_address[0])

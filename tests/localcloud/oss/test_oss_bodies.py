@@ -7,6 +7,8 @@ import socket
 import struct
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
+from http.client import HTTPConnection
 
 import pytest
 from helpers import client as raw_http
@@ -332,52 +334,61 @@ def test_who_reads_an_object_that_is_replaced_gets_the_old_one_whole(
     assert data == old
 
 
-def test_what_many_threads_read_is_always_some_whole_version(
-    client: BucketClient, oss: OssStandIn, bucket: Bucket
-) -> None:
-    keys = ("a", "b", "c")
-    problems: list[str] = []
-    start = threading.Barrier(32)
+class Stress:
+    """Writes, reads, lists and deletes a few objects, and notes what cannot be."""
 
-    def check(reply: OssReply) -> None:
+    KEYS = ("a", "b", "c")
+
+    def __init__(self, client: BucketClient) -> None:
+        self.client = client
+        self.problems: list[str] = []
+        self.start = threading.Barrier(32)
+
+    def check(self, reply: OssReply) -> None:
+        """Note what is not one whole version of an object."""
         if reply.status == 404:
             return
         etag, word = reply.headers["etag"].strip('"'), reply.body[:8]
         if reply.status != 200 or etag != md5(reply.body):
-            problems.append(f"{reply.status} {etag}")
+            self.problems.append(f"{reply.status} {etag}")
         if reply.body != word * (len(reply.body) // 8):
-            problems.append("two versions in one")
+            self.problems.append("two versions in one")
         if reply.headers["x-oss-meta-word"] != word.decode():
-            problems.append("headers of another version")
+            self.problems.append("headers of another version")
 
-    def work(thread: int) -> None:
-        start.wait()
-        with client.connect() as connection:
-            for round_ in range(6):
-                key, word = keys[(thread + round_) % 3], f"{thread:04}{round_:04}"
-                step = (thread + round_) % 4
-                if step == 0:
-                    client.request(
-                        "PUT",
-                        client.path(key),
-                        headers={"x-oss-meta-word": word},
-                        body=word.encode() * (thread * 400 + 1),
-                        connection=connection,
-                    )
-                elif step == 1 and round_ == 3:
-                    path = client.path(key)
-                    client.request("DELETE", path, connection=connection)
-                elif step == 2:
-                    reply = client.request("GET", client.path(), connection=connection)
-                    listed = reply.texts("Contents/Key")
-                    if listed != sorted(set(listed)):
-                        problems.append(f"listed {listed}")
-                else:
-                    path = client.path(key)
-                    check(client.request("GET", path, connection=connection))
+    def work(self, thread: int) -> None:
+        """Do six steps, as soon as all threads are there."""
+        self.start.wait()
+        with self.client.connect() as connection:
+            for number in range(6):
+                self.step(thread, number, connection)
+
+    def step(self, thread: int, number: int, connection: HTTPConnection) -> None:
+        """Write, delete, list or read."""
+        ask = partial(self.client.request, connection=connection)
+        word = f"{thread:04}{number:04}"
+        path = self.client.path(self.KEYS[(thread + number) % 3])
+        kind = (thread + number) % 4
+        if kind == 0:
+            body = word.encode() * (thread * 400 + 1)
+            ask("PUT", path, headers={"x-oss-meta-word": word}, body=body)
+        elif kind == 1 and number == 3:
+            ask("DELETE", path)
+        elif kind == 2:
+            listed = ask("GET", self.client.path()).texts("Contents/Key")
+            if listed != sorted(set(listed)):
+                self.problems.append(f"listed {listed}")
+        else:
+            self.check(ask("GET", path))
+
+
+def test_what_many_threads_read_is_always_some_whole_version(
+    client: BucketClient, oss: OssStandIn, bucket: Bucket
+) -> None:
+    stress = Stress(client)
 
     with ThreadPoolExecutor(32) as pool:
-        list(pool.map(work, range(32)))
+        list(pool.map(stress.work, range(32)))
 
-    assert problems == []
+    assert stress.problems == []
     assert len(data_files(bucket)) == len(bucket.keys())

@@ -42,7 +42,7 @@ def tree(folder: Path) -> Tree:
             path = Path(os.fsdecode(parent), os.fsdecode(name))
             key = str(path.relative_to(folder))
             if path.is_symlink():
-                found[key] = f"a link to {os.readlink(path)}"
+                found[key] = f"a link to {path.readlink()}"
             elif path.is_file():
                 found[key] = path.read_bytes()
             else:
@@ -466,7 +466,7 @@ def test_a_folder_that_is_new_or_empty_is_taken(
 
 
 def test_a_folder_may_be_moved(sts: StsStandIn, site: Site, tmp_path: Path) -> None:
-    os.replace(site.folder, tmp_path / "moved")
+    site.folder.replace(tmp_path / "moved")
 
     with serving(sts, tmp_path / "moved") as client:
         assert client.get("cat").body == b"meow"

@@ -616,7 +616,7 @@ def test_a_wrong_edit_is_no_error_before_two_looks_agree(edited: Edited) -> None
 def test_an_atomic_replacement_takes_effect(tmp_path: Path, edited: Edited) -> None:
     folder = tmp_path / "new"
     folder.mkdir()
-    os.replace(write_config(folder, RoleSessionName="replaced"), edited.path)
+    write_config(folder, RoleSessionName="replaced").replace(edited.path)
 
     assert edited.session() == "replaced"
 
@@ -632,7 +632,7 @@ def test_a_symlink_swap_takes_effect(tmp_path: Path) -> None:
     live = LiveConfig(tmp_path / "config.json")
 
     (tmp_path / "swap").symlink_to("two")
-    os.replace(tmp_path / "swap", tmp_path / "..data")
+    (tmp_path / "swap").replace(tmp_path / "..data")
     look(live)
 
     assert call_of(live.current()).role_session_name == "two"

@@ -279,71 +279,84 @@ def places(rules: Sequence[Rule], users: Sequence[str]) -> Iterator[str]:
     yield from found
 
 
-def leak(rules: Sequence[Rule], config: Config, users: Sequence[str]) -> str:
-    """Return what a user gets that is another's, or ""."""
-    tokens = {
-        (number, user): Token(config, user, f"/p{number}")
-        for number in range(len(rules))
-        for user in users
-    }
-    of_users = [
-        number
-        for number, rule in enumerate(rules)
-        if "$USER_ID" in f"{rule.resource}{rule.prefix}"
-    ]
-    folders = {  # of users, by their number
-        (number, user): f"{bucket}/{start}{user}/"
-        for number in of_users
-        for bucket, start in [own_folder(rules[number])]
-        for user in users
-    }
+class Reach:
+    """What the tokens of *users* reach, with a grant for each of *rules*."""
 
-    @cache
-    def lists(number: int, user: str, bucket: str, beginning: str | None) -> bool:
-        return tokens[number, user].may_list(bucket, beginning)
+    def __init__(
+        self, rules: Sequence[Rule], config: Config, users: Sequence[str]
+    ) -> None:
+        self.rules, self.users = rules, users
+        self.tokens = {
+            (number, user): Token(config, user, f"/p{number}")
+            for number in range(len(rules))
+            for user in users
+        }
+        self.of_users = [
+            number
+            for number, rule in enumerate(rules)
+            if "$USER_ID" in f"{rule.resource}{rule.prefix}"
+        ]
+        self.of_all = set(range(len(rules))) - set(self.of_users)
+        self.folders = [  # bucket, what comes before the user's own, user
+            (*own_folder(rules[number]), user)
+            for number in self.of_users
+            for user in users
+        ]
+        self.lists = cache(self._lists)
+        self.reaches = cache(self._reaches)
 
-    @cache
-    def reaches(number: int, user: str, place: str) -> bool:
+    def _lists(
+        self, number: int, user: str, bucket: str, beginning: str | None
+    ) -> bool:
+        """Return whether *user* may list the names with this *beginning*."""
+        return self.tokens[number, user].may_list(bucket, beginning)
+
+    def _reaches(self, number: int, user: str, place: str) -> bool:
+        """Return whether *user* may read *place*, or sees it in a list."""
         bucket, _, key = place.partition("/")
-        token = tokens[number, user]
-        if rules[number].prefix is None:
-            return token.may("oss:GetObject", bucket, key)
+        if self.rules[number].prefix is None:
+            return self.tokens[number, user].may("oss:GetObject", bucket, key)
         # A list shows each name that begins with its prefix.
         beginnings = [None, *(key[:end] for end in range(len(key) + 1))]
-        return any(lists(number, user, bucket, beginning) for beginning in beginnings)
+        return any(self.lists(number, user, bucket, begin) for begin in beginnings)
 
-    def is_in(place: str, folder: str) -> bool:
-        bucket, _, rest = folder.partition("/")
+    def folders_around(self, place: str) -> Iterator[tuple[str, str, str]]:
+        """Yield user, what comes before their folder, and what is in it, of *place*."""
         name, _, key = place.partition("/")
-        return ram.is_like(name, bucket) and key.startswith(rest)
+        for bucket, start, user in self.folders:
+            if ram.is_like(name, bucket) and key.startswith(f"{start}{user}/"):
+                yield user, start, key.removeprefix(f"{start}{user}/")
 
+    def of_another(self, place: str) -> str:
+        """Return which user has *place*, which is another's, or ""."""
+        owners = {user for user, _, _ in self.folders_around(place)}
+        for number, user in itertools.product(self.of_users, self.users):
+            if owners - {user} and self.reaches(number, user, place):
+                return f"{user} has {place} of {owners}"
+        return ""
+
+    def of_one_alone(self, place: str) -> str:
+        """Return what all have of one user, and not of each, or ""."""
+        bucket, anyone = place.partition("/")[0], self.users[0]
+        for number in self.of_all:
+            if not self.reaches(number, anyone, place):
+                continue
+            for _, start, rest in self.folders_around(place):
+                for other in self.users:
+                    alike = f"{bucket}/{start}{other}/{rest}"
+                    if not self.reaches(number, anyone, alike):
+                        return f"all have {place}, but not {alike}"
+        return ""
+
+
+def leak(rules: Sequence[Rule], config: Config, users: Sequence[str]) -> str:
+    """Return what a user gets that is another's, or ""."""
+    reach = Reach(rules, config, users)
     for place in places(rules, users):
         if place.endswith("/") and place.count("/") == 1:
             continue  # the bucket itself
-        owners = {
-            user
-            for number in of_users
-            for user in users
-            if is_in(place, folders[number, user])
-        }
-        for number in of_users:
-            for user in users:
-                if owners - {user} and reaches(number, user, place):
-                    return f"{user} has {place} of {owners}"
-        for number in set(range(len(rules))) - set(of_users):
-            if not reaches(number, users[0], place):
-                continue
-            for (_, user), folder in folders.items():
-                if is_in(place, folder):
-                    rest = place.partition("/")[2].removeprefix(
-                        folder.partition("/")[2]
-                    )
-                    start = folder.partition("/")[2].removesuffix(f"{user}/")
-                    bucket = place.partition("/")[0]
-                    for other in users:
-                        alike = f"{bucket}/{start}{other}/{rest}"
-                        if not reaches(number, users[0], alike):
-                            return f"all have {place}, but not {alike}"
+        if found := reach.of_another(place) or reach.of_one_alone(place):
+            return found
     return ""
 
 

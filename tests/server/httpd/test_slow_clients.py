@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import socket
 import struct
 import threading
 import time
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 from helpers.client import connect, parse_replies, read_to_end
@@ -175,7 +175,7 @@ def test_client_that_never_reads_is_given_up(server: RunningServer) -> None:
 def open_files() -> int:
     """Return how many files this process has open; 0 where nothing tells."""
     try:
-        return len(os.listdir("/proc/self/fd"))
+        return len([*Path("/proc/self/fd").iterdir()])
     except FileNotFoundError:
         return 0
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import http.client
 import logging
-import os
 import re
 import shutil
 import signal
@@ -194,8 +193,8 @@ def rename_each(files: Files, pair: Pair, number: int) -> None:
     folder = files.certificate.parent / f"new-{number}"
     folder.mkdir()
     Files(folder).write(pair)
-    os.replace(folder / files.key.name, files.key)
-    os.replace(folder / files.certificate.name, files.certificate)
+    (folder / files.key.name).replace(files.key)
+    (folder / files.certificate.name).replace(files.certificate)
 
 
 def swap_symlink(files: Files, pair: Pair, number: int) -> None:
@@ -204,11 +203,11 @@ def swap_symlink(files: Files, pair: Pair, number: int) -> None:
     (top / f"data-{number}").mkdir()
     Files(top / f"data-{number}").write(pair)
     (top / "next").symlink_to(f"data-{number}")
-    os.replace(top / "next", top / "data")
+    (top / "next").replace(top / "data")
     for path in (files.certificate, files.key):
         if not path.is_symlink():
             (top / "link").symlink_to(f"data/{path.name}")
-            os.replace(top / "link", path)
+            (top / "link").replace(path)
 
 
 @pytest.mark.parametrize("swap", [write_in_place, rename_each, swap_symlink])

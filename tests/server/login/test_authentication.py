@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import os
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -570,7 +569,7 @@ def test_a_new_key_file_is_taken_up_and_the_old_key_is_no_longer_good(
     new = service("HS256", "a new one")
     fresh = tmp_path / "fresh"
     fresh.write_bytes(new.file)
-    os.replace(fresh, tmp_path / "HS256.key")
+    fresh.replace(tmp_path / "HS256.key")
     login.look()
 
     assert login.request(headers=bearer(new.sign())).status == 200
