@@ -45,8 +45,8 @@ def read(
 
     try:
         while True:
-            until(lambda: begins(received), "open")
             parser = HeadParser()
+            until(lambda: parser.has_begun(received), "open")  # noqa: B023
             request = until(lambda: parser.take(received), "unfinished")  # noqa: B023
             body = body_of(request)
             until(lambda: body.drop(received), "unfinished")  # noqa: B023
@@ -61,22 +61,10 @@ class Ended(Exception):
     """The client sends no more."""
 
 
-def begins(received: bytearray) -> bool:
-    """Return whether a request begins, after an empty line as a connection allows."""
-    drop_line_end(received)
-    return bool(received) and received != b"\r"
-
-
 def code_of(error: RequestError) -> str:
     """Return the code of a refusal, which repeats nothing of its request."""
     assert MARK.encode() not in refused(error).encode("", is_last=True)
     return error.code
-
-
-def drop_line_end(received: bytearray) -> None:
-    """Drop an empty line in front of a request, as a connection does."""
-    if received.startswith(b"\r\n"):
-        del received[:2]
 
 
 def name_of(request: Request) -> str:
@@ -88,8 +76,5 @@ def name_of(request: Request) -> str:
 
 
 def drips(sent: bytes) -> list[list[bytes]]:
-    """Return ways in which *sent* may arrive: whole, and byte by byte.
-
-    An empty line that arrives by itself is dropped, so several of them do not drip.
-    """
-    return [[sent]] if sent.startswith(b"\r\n\r\n") else [[sent], bytewise(sent)]
+    """Return ways in which *sent* may arrive: whole, and byte by byte."""
+    return [[sent], bytewise(sent)]

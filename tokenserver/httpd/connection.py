@@ -197,13 +197,11 @@ class StrictHandler(BaseHTTPRequestHandler):
         if not self.is_first:
             idle_seconds = self.server.idle_seconds or IDLE_SECONDS
             deadline = time.monotonic() + idle_seconds
-        self.drop_line_end()
-        while not self.received or self.received == b"\r":
+        while not parser.has_begun(self.received):
             arrived = self.receive_idle(deadline)
             if not arrived:
                 return None
             self.received += arrived
-            self.drop_line_end()
         self.started = time.monotonic()
         if not self.is_first:
             deadline = self.started + HEAD_SECONDS
@@ -212,11 +210,6 @@ class StrictHandler(BaseHTTPRequestHandler):
             self.receive_more(deadline, "head")
         self.drop_body(request)
         return request
-
-    def drop_line_end(self) -> None:
-        """Drop an empty line in front of a request (RFC 9112 section 2.2)."""
-        if self.received.startswith(b"\r\n"):
-            del self.received[:2]
 
     def receive_idle(self, deadline: float) -> bytes:
         """Return what a client sends that has no request under way, b"" for nothing."""

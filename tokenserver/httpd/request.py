@@ -183,7 +183,18 @@ class HeadParser:
     def __init__(self) -> None:
         self.line: RequestLine | None = None  # as soon as it is there, as the fields
         self.fields: dict[str, str] = {}  # values by name in lower case
+        self._has_dropped = False
         self._checked = 0  # bytes
+
+    def has_begun(self, received: bytearray) -> bool:
+        """Return whether a head begins in *received*.
+
+        One empty line may be in front of it, and is dropped (RFC 9112 section 2.2).
+        """
+        if not self._has_dropped and received.startswith(b"\r\n"):
+            del received[:2]
+            self._has_dropped = True
+        return bool(received) and received != b"\r"
 
     def take(self, received: bytearray) -> Request | None:
         """Take a head out of *received*; return its request, None if it is not whole.

@@ -20,7 +20,7 @@ from helpers.hostile import bytewise
 from helpers.login.service import authentication, claims_now, service
 from helpers.parsing import read
 from helpers.server import MakeServer, RunningServer
-from hypothesis import assume, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from localcloud.sts import StsStandIn
@@ -83,9 +83,6 @@ def spoilt(draw: st.DrawFn, good: Sequence[bytes]) -> bytes:
 @each_of_many
 @given(data=spoilt(GOOD))
 def test_every_request_is_read_in_one_way_however_it_drips(data: bytes) -> None:
-    # Of several empty lines one is dropped, and each that arrives by itself.
-    assume(not data.startswith(b"\r\n\r\n") and b"\r\n" * 4 not in data)
-
     def outcomes(chunks: list[bytes]) -> list[str]:
         """Return what becomes of the requests; one may be refused for two reasons."""
         return ["refused" if code in STATUS_OF else code for code in read(chunks)]
