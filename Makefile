@@ -1,41 +1,49 @@
-# Each target makes .venv and installs what it needs, again only when setup.cfg changed.
+# Each target makes $(VENV) and installs what it needs, again only when setup.cfg changed.
 
 PYTHON ?= python3
+VENV ?= .venv
 PORT ?= 7080
 
-.PHONY: demo test test-fast run check bench
+PYTEST = $(VENV)/bin/python -m pytest -n auto --dist worksteal
+SLOW = slow or browser or process or nginx
+CLIENTS = $(if $(shell command -v npm),localcloud/clients/node_modules)
 
-demo: .venv/demo
-	.venv/bin/python -m localcloud $(ARGS)
+.PHONY: demo test test-fast coverage run check bench
 
-run: .venv/run
-	.venv/bin/python sts_server.py $(PORT) $(ARGS)
+demo: $(VENV)/demo
+	$(VENV)/bin/python -m localcloud $(ARGS)
 
-test: .venv/test $(if $(shell command -v npm),localcloud/clients/node_modules)
-	.venv/bin/python -m pytest -n auto --dist worksteal $(ARGS)
+run: $(VENV)/run
+	$(VENV)/bin/python sts_server.py $(PORT) $(ARGS)
 
-test-fast: .venv/test
-	.venv/bin/python -m pytest -n auto --dist worksteal -m "not (slow or browser or process or nginx)" $(ARGS)
+test: $(VENV)/test $(CLIENTS)
+	$(PYTEST) $(ARGS)
 
-bench: .venv/bench benchmarks/node_modules
-	.venv/bin/python -m benchmarks
+test-fast: $(VENV)/test
+	$(PYTEST) -m "not ($(SLOW))" $(ARGS)
 
-check: .venv/dev
-	.venv/bin/ruff check
-	.venv/bin/ruff format --check
-	.venv/bin/mypy
+coverage: $(VENV)/dev $(CLIENTS)
+	$(PYTEST) --cov $(ARGS)
 
-.venv/bin/python:
-	$(PYTHON) -m venv .venv
+bench: $(VENV)/bench benchmarks/node_modules
+	$(VENV)/bin/python -m benchmarks
 
-.venv/run: EXTRA = [auth,metrics]
-.venv/demo: EXTRA = [testing]
-.venv/test: EXTRA = [test]
-.venv/bench: EXTRA = [bench]
-.venv/dev: EXTRA = [dev]
+check: $(VENV)/dev
+	$(VENV)/bin/ruff check
+	$(VENV)/bin/ruff format --check
+	$(VENV)/bin/mypy
 
-.venv/run .venv/demo .venv/test .venv/bench .venv/dev: setup.cfg pyproject.toml | .venv/bin/python
-	.venv/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
+$(VENV)/bin/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/run: EXTRA = [auth,metrics]
+$(VENV)/demo: EXTRA = [testing]
+$(VENV)/test: EXTRA = [test]
+$(VENV)/bench: EXTRA = [bench]
+$(VENV)/dev: EXTRA = [dev]
+
+$(VENV)/run $(VENV)/demo $(VENV)/test $(VENV)/bench $(VENV)/dev: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(VENV)/bin/python -m pip install --quiet --disable-pip-version-check --editable '.$(EXTRA)'
 	touch $@
 
 %/node_modules: %/package.json

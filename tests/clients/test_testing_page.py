@@ -2,31 +2,18 @@
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
-import os
 import re
-import shutil
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from helpers.oss.apps import NODE_MODULES, needs_node
-from helpers.wheel import ROOT, Project, build_wheel, make_environment
+from helpers.wheel import ROOT, Project, shared_environment
 
 PAGE = ROOT / "docs" / "testing-your-app.md"
 TRANSLATION = ROOT / "docs" / "zh-CN" / "testing-your-app.md"
 BLOCK = re.compile(r"`(?P<name>[\w.]+)`[^`\n]*\n\n```\w+\n(?P<code>.*?)```", re.DOTALL)
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
-
-
-@contextlib.contextmanager
-def only_one(path: Path) -> Iterator[None]:
-    """Let one process after the other do what is in the block."""
-    with path.open("a") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield
 
 
 def files(page: Path) -> dict[str, str]:
@@ -37,18 +24,8 @@ def files(page: Path) -> dict[str, str]:
 
 @pytest.fixture(scope="session")
 def python(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A Python with the wheel of this checkout, made once for all who run tests."""
-    base = tmp_path_factory.getbasetemp()
-    if os.environ.get("PYTEST_XDIST_WORKER"):
-        base = base.parent
-    with only_one(base / "wheel.lock"):
-        done = base / "wheel" / "python"
-        if not done.exists():
-            shutil.rmtree(base / "wheel", ignore_errors=True)  # another one failed
-            wheel = build_wheel(base / "wheel")
-            path = make_environment(base / "wheel" / "venv", wheel)
-            done.write_text(str(path), encoding="utf-8")
-        return Path(done.read_text("utf-8"))
+    """A Python with the wheel of this checkout."""
+    return shared_environment(tmp_path_factory)
 
 
 @pytest.fixture

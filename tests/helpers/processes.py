@@ -9,7 +9,7 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import pytest
@@ -111,14 +111,16 @@ def running(
     *arguments: str | Path,
     stderr: int = subprocess.PIPE,
     beginning: Sequence[str] = (),
-    **environment: str,
+    folder: Path | None = None,
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """Run a server on a free port of 127.0.0.1; give its process and port."""
     with subprocess.Popen(
         [*(beginning or command()), "0", "--bind", "127.0.0.1", *arguments],
         stdout=subprocess.PIPE,
         stderr=stderr,
-        env=os.environ | environment,
+        cwd=folder,
+        env={**os.environ, **(environment or {})},
         text=True,
     ) as process:
         try:

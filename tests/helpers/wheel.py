@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
 import sys
 import sysconfig
 import venv
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+import pytest
 
 ROOT = Path(__file__).parents[2]
 NOT_COPIED = shutil.ignore_patterns(
@@ -53,6 +58,29 @@ def make_environment(folder: Path, wheel: Path) -> Path:
     here = sysconfig.get_path("purelib")
     (site_packages / "others.pth").write_text(here, encoding="utf-8")
     return python
+
+
+@contextlib.contextmanager
+def only_one(path: Path) -> Iterator[None]:
+    """Let one process after the other do what is in the block."""
+    with path.open("a") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
+
+
+def shared_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return a Python with the wheel, made once for all processes that run tests."""
+    base = tmp_path_factory.getbasetemp()
+    if os.environ.get("PYTEST_XDIST_WORKER"):
+        base = base.parent
+    with only_one(base / "wheel.lock"):
+        done = base / "wheel" / "python"
+        if not done.exists():
+            shutil.rmtree(base / "wheel", ignore_errors=True)  # another one failed
+            wheel = build_wheel(base / "wheel")
+            path = make_environment(base / "wheel" / "venv", wheel)
+            done.write_text(str(path), encoding="utf-8")
+        return Path(done.read_text("utf-8"))
 
 
 @dataclass(frozen=True)

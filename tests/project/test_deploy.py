@@ -173,7 +173,7 @@ def running_line(
     """
     _port, *line = arguments(LINES[name])
     line[line.index("--config") + 1] = str(config)
-    return running(*line, stderr=subprocess.DEVNULL, **environment)
+    return running(*line, stderr=subprocess.DEVNULL, environment=environment)
 
 
 def run_health_check(port: int) -> int:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import re
 import socket
 from datetime import datetime
@@ -12,30 +11,16 @@ import pytest
 from helpers.client import Reply, connect, exchange
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import ACCESS_KEY_SECRET
+from helpers.sts.answers import NOT_FOUND, STS_ANSWER, TOKEN
 
-from localcloud.sts import Fail, StsStandIn
-from localcloud.sts import Reply as StsReply
+from localcloud.sts import StsStandIn
 from tokenserver.sts.client import StsClient
 
-TOKEN = {
-    "AccessKeyId": "STS.exampleAccessKeyId",
-    "AccessKeySecret": "exampleAccessKeySecret",
-    "SecurityToken": "CAISexample+token/with=signs==",
-    "Expiration": "2099-12-12T07:49:09Z",
-}
-STS_ANSWER = StsReply(
-    status=200,
-    body=json.dumps({"RequestId": "6894B13B", "Credentials": TOKEN}).encode(),
-    content_type="application/json",
-)
 TOKEN_DOCUMENT = (
     b'{"StatusCode":200,"AccessKeyId":"STS.exampleAccessKeyId",'
     b'"AccessKeySecret":"exampleAccessKeySecret",'
     b'"SecurityToken":"CAISexample+token/with=signs==",'
     b'"Expiration":"2099-12-12T07:49:09Z"}'
-)
-NOT_FOUND = Fail(
-    "InvalidAccessKeyId.NotFound", "Specified access key is not found.", 404
 )
 ERROR_DOCUMENT = (
     b'{"StatusCode":500,"ErrorCode":"InvalidAccessKeyId.NotFound",'
