@@ -13,7 +13,7 @@ from helpers.browser import BROWSER_OPTIONS, start, wait_for
 from helpers.client import Reply, exchange, parse_replies
 from helpers.demo import running
 from helpers.login.service import AUDIENCE, ISSUER, service
-from helpers.machine import PROXY_VARIABLES, find_program
+from helpers.machine import PATIENCE_SECONDS, PROXY_VARIABLES, find_program
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import settings, write_config
 from selenium import webdriver
@@ -21,6 +21,7 @@ from selenium.webdriver.common.by import By
 
 from localcloud.loopback import LoopbackHandler, LoopbackServer
 from localcloud.sts import StsStandIn
+from tokenserver import app
 from tokenserver.config.load import LiveConfig
 from tokenserver.errors import ConfigError
 from tokenserver.httpd import server as httpd_server
@@ -109,8 +110,13 @@ def test_one_origin_needs_no_list(make_server: MakeServer) -> None:
     ],
 )
 def test_errors_and_other_paths_are_for_the_same_pages(
-    listed: RunningServer, target: str, method: str, status: int
+    listed: RunningServer,
+    monkeypatch: pytest.MonkeyPatch,
+    target: str,
+    method: str,
+    status: int,
 ) -> None:
+    monkeypatch.setattr(app, "READY_SECONDS", PATIENCE_SECONDS)
     read = listed.request(target, method, {"Origin": ORIGIN})
     unread = listed.request(target, method, {"Origin": "https://other.example"})
 

@@ -94,7 +94,7 @@ class Disk:
 def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
     """The disk under the bucket, which a test may fill."""
     disk = Disk()
-    open_, mkdir, replace = Path.open, Path.mkdir, os.replace
+    open_, mkdir, replace = Path.open, Path.mkdir, Path.replace
 
     def fake_open(self: Path, mode: str = "r", *args: Any, **kwargs: Any) -> Any:
         file = open_(self, mode, *args, **kwargs)
@@ -107,14 +107,14 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
             raise no_space()
         mkdir(self, *args, **kwargs)
 
-    def fake_replace(source: Path, target: Path) -> None:
+    def fake_replace(self: Path, target: Path) -> Path:
         if disk.fails(target):
             raise no_space()
-        replace(source, target)
+        return replace(self, target)
 
     monkeypatch.setattr(Path, "open", fake_open)
     monkeypatch.setattr(Path, "mkdir", fake_mkdir)
-    monkeypatch.setattr(os, "replace", fake_replace)
+    monkeypatch.setattr(Path, "replace", fake_replace)
     return disk
 
 
@@ -312,19 +312,19 @@ def test_a_record_is_replaced_and_never_half_written(
     """What is there just before each record comes to be is the old one, whole."""
     bucket.put("cat", b"old")
     seen: list[bytes] = []
-    replace = os.replace
+    replace = Path.replace
 
-    def look_first(source: Path, target: Path) -> None:
+    def look_first(source: Path, target: Path) -> Path:
         assert json.loads(source.read_text("utf-8"))["key"] == "cat"
         seen.append(make_copy(tmp_path).read("cat"))
-        replace(source, target)
+        return replace(source, target)
 
     def make_copy(folder: Path) -> Bucket:
         copied = Path(tempfile.mkdtemp(dir=folder.parent))
         shutil.copytree(folder / HOME, copied / HOME)
         return make_bucket(copied)
 
-    monkeypatch.setattr(os, "replace", look_first)
+    monkeypatch.setattr(Path, "replace", look_first)
     bucket.put("cat", b"new")
 
     assert seen == [b"old"]
