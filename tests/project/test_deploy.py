@@ -253,6 +253,7 @@ def test_function_compute_is_told_the_port_that_it_expects() -> None:
 
 
 @pytest.mark.parametrize("name", ["image", "unit"])
+@pytest.mark.process
 def test_a_command_line_serves_tokens_until_sigterm(
     name: str, tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -267,6 +268,7 @@ def test_a_command_line_serves_tokens_until_sigterm(
     assert status == 0
 
 
+@pytest.mark.process
 def test_the_pod_takes_up_a_new_secret(tmp_path: Path, sts: StsStandIn) -> None:
     mount = container()["volumeMounts"][0]["mountPath"]
     assert options("pod").config.parent == Path(mount)
@@ -281,7 +283,7 @@ def test_the_pod_takes_up_a_new_secret(tmp_path: Path, sts: StsStandIn) -> None:
         (changed / "config.json").write_text(text, "utf-8")
         (tmp_path / "..data_tmp").symlink_to(changed.name)
         (tmp_path / "..data_tmp").replace(tmp_path / "..data")
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + PATIENCE_SECONDS
         while (after := request(port).json) == before:
             assert time.monotonic() < deadline, "the edit is not taken up"
             time.sleep(0.1)
@@ -294,6 +296,7 @@ def test_the_pod_takes_up_a_new_secret(tmp_path: Path, sts: StsStandIn) -> None:
     assert sessions == ["client_name", "new_name"]
 
 
+@pytest.mark.process
 def test_a_function_assumes_the_role_with_the_credentials_of_its_own(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -391,6 +394,7 @@ def test_whoever_asks_waits_until_sts_must_have_answered() -> None:
     assert function()["timeout"] > sts_client_module.DEADLINE_SECONDS
 
 
+@pytest.mark.process
 def test_probes_are_answered_without_a_token(tmp_path: Path, sts: StsStandIn) -> None:
     probes = {
         kind: container()[kind]["httpGet"]["path"]
@@ -412,6 +416,7 @@ def test_probes_are_answered_without_a_token(tmp_path: Path, sts: StsStandIn) ->
     assert [kind for kind, reply in replies.items() if b"Token" in reply.body] == []
 
 
+@pytest.mark.process
 def test_the_pod_is_ready_only_when_a_token_can_be_had(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -547,6 +552,7 @@ def test_the_image_does_not_run_as_root() -> None:
     assert (context["runAsUser"], context["runAsGroup"]) == (int(user), int(group))
 
 
+@pytest.mark.process
 def test_the_health_check_tells_a_server_from_none(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -561,6 +567,7 @@ def test_the_health_check_tells_a_server_from_none(
     assert sts.requests == []
 
 
+@pytest.mark.process
 def test_the_health_check_reads_the_status() -> None:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         unwell = threading.Thread(target=answer_503, args=[listener])
@@ -579,6 +586,7 @@ def answer_503(listener: socket.socket) -> None:
         connection.sendall(b"HTTP/1.1 503 Unwell\r\nContent-Length: 0\r\n\r\n")
 
 
+@pytest.mark.process
 def test_hadolint_finds_nothing() -> None:
     path = os.pathsep.join([sysconfig.get_path("scripts"), os.environ["PATH"]])
     hadolint = shutil.which("hadolint", path=path)
@@ -636,6 +644,7 @@ def test_the_unit_passes_the_configuration_as_a_credential() -> None:
     assert unit("RestartPreventExitStatus") == ["2"]  # a wrong configuration
 
 
+@pytest.mark.process
 def test_systemd_accepts_the_unit(tmp_path: Path) -> None:
     if not shutil.which("systemd-analyze"):
         pytest.skip("needs systemd-analyze")

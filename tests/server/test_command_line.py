@@ -59,6 +59,7 @@ def config(tmp_path: Path, sts: StsStandIn) -> Path:
     return write_config(tmp_path, StsEndpoint=sts.url)
 
 
+@pytest.mark.process
 def test_once_prints_one_token_document(config: Path, sts: StsStandIn) -> None:
     result = run("--once", "--config", config)
 
@@ -85,6 +86,7 @@ def test_once_exits_1_for_an_error(config: Path, sts: StsStandIn) -> None:
     assert " NoPermission (RequestId " in result.stderr
 
 
+@pytest.mark.process
 def test_version_is_said_with_the_name_of_the_command() -> None:
     assert call("--version").stdout == f"sts_server.py {tokenserver.__version__}\n"
     module = subprocess.run(
@@ -164,6 +166,7 @@ def test_init_where_nothing_can_be_written_exits_1(tmp_path: Path) -> None:
     assert result.stderr == f"sts_server.py: {message}\n"
 
 
+@pytest.mark.process
 def test_by_default_all_addresses_are_served(
     config: Path, free_port: int, tmp_path: Path
 ) -> None:
@@ -261,6 +264,7 @@ def test_a_missing_configuration_exits_2(tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.process
 def test_a_missing_sdk_exits_2_with_the_command_to_run(
     config: Path, tmp_path: Path
 ) -> None:
@@ -297,6 +301,7 @@ SLOW_TO_DRAIN = with_limits(DRAIN_SECONDS=3600)
 
 @POSIX
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.process
 def test_a_signal_ends_an_idle_server_with_0(config: Path, number: int) -> None:
     with (
         running("--config", config, beginning=SLOW_TO_DRAIN) as (process, port),
@@ -311,6 +316,7 @@ def test_a_signal_ends_an_idle_server_with_0(config: Path, number: int) -> None:
 
 
 @POSIX
+@pytest.mark.process
 def test_a_signal_lets_requests_in_flight_finish(config: Path, sts: StsStandIn) -> None:
     answers: list[int] = []
     with running("--config", config, beginning=SLOW_TO_DRAIN) as (process, port):
@@ -328,6 +334,7 @@ def test_a_signal_lets_requests_in_flight_finish(config: Path, sts: StsStandIn) 
 
 
 @POSIX
+@pytest.mark.process
 def test_a_second_signal_ends_it_at_once(config: Path, sts: StsStandIn) -> None:
     with (
         running("--config", config, beginning=SLOW_TO_DRAIN) as (process, port),
@@ -344,6 +351,7 @@ def test_a_second_signal_ends_it_at_once(config: Path, sts: StsStandIn) -> None:
 
 
 @POSIX
+@pytest.mark.process
 def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
     config: Path, tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -366,6 +374,7 @@ def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
+@pytest.mark.process
 def test_a_full_disk_under_the_log_stops_nothing(config: Path) -> None:
     with (
         Path("/dev/full").open("w") as full,
@@ -374,6 +383,7 @@ def test_a_full_disk_under_the_log_stops_nothing(config: Path) -> None:
         assert [ask(port) for _ in range(3)] == [200, 200, 200]
 
 
+@pytest.mark.process
 def test_the_sdk_prints_nothing_of_its_own(config: Path, sts: StsStandIn) -> None:
     """It has loggers with handlers on stderr, and DEBUG=sdk prints signatures."""
     sts.always(Fail("Throttling.User", "Request was denied.", 400))
@@ -384,6 +394,7 @@ def test_the_sdk_prints_nothing_of_its_own(config: Path, sts: StsStandIn) -> Non
     assert "ACS3-HMAC-SHA256" not in result.stderr + result.stdout
 
 
+@pytest.mark.process
 def test_without_any_credentials_one_line_says_what_was_looked_for(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -410,6 +421,7 @@ LINUX = pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 
 
 @LINUX
+@pytest.mark.process
 def test_200_connections_that_wait_cost_little(config: Path) -> None:
     limits = with_limits(HEAD_SECONDS=3600)  # longer than anybody waits here
     with running("--config", config, beginning=limits) as (process, port):
@@ -430,6 +442,7 @@ def test_200_connections_that_wait_cost_little(config: Path) -> None:
 
 
 @LINUX
+@pytest.mark.process
 def test_running_out_of_files_is_survived_and_logged_once(config: Path) -> None:
     import resource
 

@@ -239,6 +239,7 @@ def test_text_is_a_line_with_local_time(
     )
 
 
+@pytest.mark.process
 def test_log_in_json_from_a_shell_is_json_to_the_last_line(
     tmp_path: Path, sts: StsStandIn
 ) -> None:
@@ -586,6 +587,7 @@ def config(tmp_path: Path, sts: StsStandIn) -> Path:
     return write_config(tmp_path, StsEndpoint=sts.url)
 
 
+@pytest.mark.process
 def test_metrics_of_a_server_in_a_shell(config: Path) -> None:
     with (
         reserved_port() as metrics_port,
@@ -603,6 +605,7 @@ def test_metrics_of_a_server_in_a_shell(config: Path) -> None:
     assert process.returncode == 0
 
 
+@pytest.mark.process
 def test_missing_prometheus_client_exits_2_with_the_command_to_run(
     config: Path, tmp_path: Path
 ) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 from helpers import MEGABYTE
+from helpers.client import connect
 from helpers.oss.client import (
     DENIED,
     INVALID,
@@ -426,7 +427,7 @@ def test_a_form_needs_a_length(cloud: Cloud, key: KeyPair) -> None:
     message = message_of(as_browser(signed(cloud, key)))
     data = message.encoded(cloud.oss.port)
     length = f"content-length: {len(message.body)}\r\n".encode()
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=20) as client:
+    with connect(cloud.oss.port) as client:
         client.sendall(data.replace(length, b"").removesuffix(message.body))
         reply = read_reply(client, "POST")
 
@@ -449,7 +450,7 @@ def test_a_form_that_is_cut_off_leaves_no_object(
         else:
             head = message.with_headers(transfer_encoding="chunked")
             data = b"%x\r\n%b" % (len(body), body[:end])
-        with socket.create_connection(("127.0.0.1", cloud.oss.port)) as client:
+        with connect(cloud.oss.port) as client:
             client.sendall(head.encoded(cloud.oss.port) + data)
             client.shutdown(socket.SHUT_WR)
             reply = read_reply(client, "POST")
@@ -464,7 +465,7 @@ def test_a_connection_goes_on_after_a_form_that_was_refused(
     good = signed(cloud, key)
     bad = {**good, **edited(good, str.swapcase)}
     large = ("a", "", bytes(MEGABYTE))
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
+    with connect(cloud.oss.port) as client:
         for fields, outcome in ((bad, MISMATCH), (good, STORED)):
             message = message_of(as_browser(fields, large))
             message = message.with_headers(connection="keep-alive")
@@ -503,7 +504,7 @@ def test_a_form_is_the_same_in_whatever_pieces_it_arrives(
         pieces.append(b"0\r\n\r\n")
     else:
         head = message.with_headers(content_length=str(len(body)))
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
+    with connect(cloud.oss.port) as client:
         client.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
         for piece in [head.encoded(cloud.oss.port), *pieces]:
             client.sendall(piece)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import base64
 import json
-import socket
 from collections.abc import Sequence
 from datetime import datetime, timezone
 
 import pytest
 from helpers import MEGABYTE
+from helpers.client import connect
 from helpers.oss.client import DENIED, INVALID_POLICY, STORED, read_reply, send
 from helpers.oss.cloud import OTHER_BUCKET, Cloud
 from helpers.oss.forms import (
@@ -207,7 +207,7 @@ def test_a_file_that_is_too_large_is_refused_before_it_is_there(
     message = message_of((b"", content_type)).with_headers(
         content_length=str(len(start) + 500 * MEGABYTE + len(rest))
     )
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
+    with connect(cloud.oss.port) as client:
         client.sendall(message.encoded(cloud.oss.port) + start + bytes(2 * MEGABYTE))
         reply = read_reply(client, "POST")
 

@@ -10,6 +10,7 @@ from dataclasses import replace
 from urllib.parse import quote
 
 import pytest
+from helpers.client import connect
 from helpers.machine import PATIENCE_SECONDS
 from helpers.oss.client import read_reply, send
 from helpers.oss.cloud import Cloud, ask, signed_get
@@ -206,7 +207,7 @@ def exchange(port: int, data: bytes) -> bytes:
 def test_a_request_whose_end_is_not_clear_ends_the_connection(
     cloud: Cloud, head: bytes
 ) -> None:
-    with socket.create_connection(("127.0.0.1", cloud.oss.port), timeout=60) as client:
+    with connect(cloud.oss.port) as client:
         client.sendall(head)
         reply = read_reply(client, "GET")
 

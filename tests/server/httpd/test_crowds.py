@@ -20,6 +20,8 @@ from tokenserver.httpd import server as httpd_server
 
 pytestmark = pytest.mark.usefixtures("_clean_log")
 
+HEALTHZ = get(target="/healthz")
+
 
 @pytest.fixture
 def _eight_connections(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -31,21 +33,31 @@ def _eight_connections(monkeypatch: pytest.MonkeyPatch) -> None:
 def held(
     server: RunningServer, number: int, start: bytes = b""
 ) -> Iterator[list[socket.socket]]:
-    """Hold so many connections open that say no more than *start*, one by one."""
+    """Hold so many connections open that say no more than *start*, one by one.
+
+    Each has been read to its end, and answered if it is a request, before the next is
+    opened.
+    """
+    is_idle = None if start == b"\0" else start in (b"", HEALTHZ)
     with contextlib.ExitStack() as stack:
         clients = []
         for opened in range(number):
             clients.append(stack.enter_context(connect(server.port)))
             clients[-1].sendall(start)
-            wait_until(partial(waits_for, server, opened + 1))
+            if start == HEALTHZ:
+                assert clients[-1].recv(1, socket.MSG_PEEK)
+            wait_until(partial(waits_for, server, opened + 1, is_idle))
         yield clients
 
 
-def waits_for(server: RunningServer, number: int) -> bool:
-    """Return whether the server waits for so many clients."""
+def waits_for(server: RunningServer, number: int, is_idle: bool | None = None) -> bool:
+    """Return whether the server waits for so many clients, in or between requests."""
     with server.server._lock:
         handlers = list(server.server._handlers)
-    return sum(handler.waits_since is not None for handler in handlers) == number
+    return number == sum(
+        handler.waits_since is not None and is_idle in (None, handler.is_idle)
+        for handler in handlers
+    )
 
 
 @contextlib.contextmanager
@@ -106,7 +118,7 @@ def test_client_over_the_limit_that_stays_is_let_go(
     ("start", "end"),
     [
         pytest.param(b"", (), id="silent"),
-        pytest.param(get(target="/healthz"), ("200 healthy",), id="kept alive"),
+        pytest.param(HEALTHZ, ("200 healthy",), id="kept alive"),
         pytest.param(get()[:9], (TOO_MANY,), id="half a head"),
         pytest.param(post(body=b""), (TOO_MANY,), id="no body"),
         pytest.param(chunk("4")[:-12], (TOO_MANY,), id="half a chunk"),

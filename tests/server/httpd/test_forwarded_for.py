@@ -325,6 +325,7 @@ def nginx(server: RunningServer, folder: Path) -> Iterator[int]:
 
 
 @LINUX
+@pytest.mark.nginx
 def test_log_has_the_client_of_nginx(
     make_server: MakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:

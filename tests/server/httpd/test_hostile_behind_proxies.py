@@ -23,7 +23,7 @@ from helpers.server import serving
 
 from tokenserver.sts.client import StsClient
 
-pytestmark = pytest.mark.usefixtures("_clean_log")
+pytestmark = [pytest.mark.nginx, pytest.mark.usefixtures("_clean_log")]
 
 
 @contextlib.contextmanager

@@ -17,7 +17,10 @@ from pathlib import Path
 
 import pytest
 from helpers.certificates import issue
+from helpers.machine import PATIENCE_SECONDS
 from helpers.settings import write_config
+
+pytestmark = [pytest.mark.slow, pytest.mark.process]
 
 MOST_MB = 160
 CONNECTIONS = 1024
@@ -78,7 +81,7 @@ def many_files() -> Iterator[None]:
 
 
 def plain(port: int) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", port), timeout=20)
+    return socket.create_connection(("127.0.0.1", port), timeout=PATIENCE_SECONDS)
 
 
 ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)

@@ -337,6 +337,7 @@ def test_garbage_after_the_handshake_is_one_line_in_the_log(
     assert "TLS: " in line
 
 
+@pytest.mark.process
 def test_client_cannot_have_the_keys_agreed_on_again(
     server: RunningServer, files: Files
 ) -> None:

@@ -316,6 +316,7 @@ def test_key_that_others_may_read_is_a_warning(
 # --- From a shell ---------------------------------------------------------------
 
 
+@pytest.mark.process
 def test_curl_gets_a_token_from_one_file_and_a_signal_lets_it_finish(
     tmp_path: Path,
     files: Files,

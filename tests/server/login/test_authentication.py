@@ -701,6 +701,7 @@ def test_plain_http_for_keys_is_refused(tmp_path: Path) -> None:
     assert found.startswith("Authentication: JwksUrl is plain HTTP")
 
 
+@pytest.mark.process
 def test_without_pyjwt_the_operator_is_told_what_to_install(tmp_path: Path) -> None:
     path = write_config(tmp_path, Authentication=authentication(tmp_path))
     script = (

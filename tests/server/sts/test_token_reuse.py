@@ -553,6 +553,8 @@ print(json.dumps([results, seconds, kilobytes]))
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="needs Linux's /proc")
+@pytest.mark.process
+@pytest.mark.slow
 def test_ten_thousand_grants_at_once_stay_within_the_quota_and_each_gets_its_own(
     sts: StsStandIn, tmp_path: Path
 ) -> None:

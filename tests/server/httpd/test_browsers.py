@@ -416,6 +416,7 @@ fetch(url, {headers}).then(reply => reply.json()).then(
 """
 
 
+@pytest.mark.browser
 def test_browser_lets_a_listed_page_have_a_token_and_no_other(
     make_server: MakeServer, tmp_path: Path, browser: webdriver.Chrome
 ) -> None:
@@ -448,6 +449,7 @@ fetch(url, {method, headers: method === "PUT" ? headers : {}}).then(
 
 
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.browser
 def test_browser_lets_the_page_of_the_demo_upload_and_no_other(
     tmp_path: Path, browser: webdriver.Chrome, host: str
 ) -> None:
