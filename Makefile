@@ -20,7 +20,7 @@ test: $(VENV)/test $(CLIENTS)
 	$(PYTEST) $(ARGS)
 
 test-fast: $(VENV)/test
-	$(PYTEST) -m "not ($(SLOW))" $(ARGS)
+	$(PYTEST) --hypothesis-profile fast -m "not ($(SLOW))" $(ARGS)
 
 coverage: $(VENV)/dev $(CLIENTS)
 	$(PYTEST) --cov $(ARGS)

@@ -9,9 +9,9 @@ from collections.abc import Generator, Iterator
 from pathlib import Path
 from typing import Any
 
-import hypothesis
 import pytest
 from helpers import secret_scan
+from helpers.examples import load_profiles
 from helpers.machine import PROXY_VARIABLES
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
@@ -24,17 +24,7 @@ from tokenserver.sts.client import StsClient
 pytest_plugins = ["helpers.oss.fixtures", "helpers.page.fixtures"]
 
 
-# How long an example takes says nothing on a busy machine.  The examples of a test
-# share its fixtures; those that need their own make them.
-hypothesis.settings.register_profile(
-    "any machine",
-    deadline=None,
-    suppress_health_check=[
-        hypothesis.HealthCheck.too_slow,
-        hypothesis.HealthCheck.function_scoped_fixture,
-    ],
-)
-hypothesis.settings.load_profile("any machine")
+load_profiles()
 
 
 def pytest_xdist_auto_num_workers() -> int:

@@ -157,6 +157,7 @@ def test_objects_with_awkward_keys_come_back_and_can_be_listed_and_deleted(
 
 
 @each_client
+@pytest.mark.slow
 def test_20_megabytes_go_up_in_parts_and_come_back(
     app: App, bucket: Bucket, oss: OssStandIn, big_file: Path, tmp_path: Path
 ) -> None:

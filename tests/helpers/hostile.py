@@ -377,7 +377,7 @@ CHUNKS = [
     row("chunks with a trailer", chunks("0", "X-A: b", "X-B:", "Host: c"), TOKEN),
     row(
         "continue, chunks",
-        [head("POST / HTTP/1.1", HOST, CHUNKED, EXPECT), b"0\r\n\r\n"],
+        [head("POST / HTTP/1.1", HOST, CHUNKED, EXPECT), OnceAnswered(b"0\r\n\r\n")],
         "100 interim",
         TOKEN,
     ),

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from helpers import MEGABYTE
 from helpers.client import connect
+from helpers.examples import examples
 from helpers.oss.client import (
     DENIED,
     INVALID,
@@ -40,7 +41,7 @@ from helpers.oss.forms import (
     wrapped,
 )
 from helpers.oss.signing import BUCKET, CAT, KeyPair
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from localcloud.oss import OssStandIn
@@ -480,11 +481,7 @@ FILE_DATA = (
 )
 
 
-@settings(
-    max_examples=40,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(40)
 @given(
     cuts=st.lists(st.integers(0, 5000), max_size=30),
     coding=st.sampled_from(["segments", "chunks"]),
@@ -560,11 +557,7 @@ SPOILERS = st.one_of(
 )
 
 
-@settings(
-    max_examples=100,
-    deadline=None,
-    suppress_health_check=[HealthCheck.function_scoped_fixture],
-)
+@examples(100)
 @given(
     edits=st.lists(
         st.tuples(st.integers(0, 3000), st.integers(0, 3), SPOILERS),

@@ -9,11 +9,12 @@ import time
 from urllib.parse import unquote
 
 import pytest
+from helpers.examples import examples
 from helpers.oss.client import BucketClient
 from helpers.oss.cloud import user_key
 from helpers.oss.fixtures import new_bucket
 from helpers.oss.samples import HELLO_MD5, put, shape
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from localcloud.oss import OssStandIn
@@ -247,7 +248,7 @@ def page_through(
     limit=st.integers(1, 5),
     version=st.sampled_from(["1", "2"]),
 )
-@settings(max_examples=60, deadline=None)
+@examples(60)
 def test_paging_through_a_list_shows_each_key_once(
     oss: OssStandIn,
     keys: set[str],
@@ -291,7 +292,7 @@ def test_paging_through_a_list_shows_each_key_once(
     marker=MARKERS,
     limit=st.integers(1, 5),
 )
-@settings(max_examples=50, deadline=None)
+@examples(50)
 def test_paging_through_uploads_shows_each_once(
     oss: OssStandIn,
     keys: list[str],

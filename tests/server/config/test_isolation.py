@@ -24,8 +24,9 @@ from helpers.configuration import (
     Token,
     load,
 )
+from helpers.examples import examples
 from helpers.login.users import ANY_USERS, USERS, accepted
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from localcloud import ram
@@ -100,7 +101,7 @@ each_prefix = pytest.mark.parametrize("prefix", PREFIXES)
 @each_template
 @each_prefix
 @given(PAIRS, KEYS)
-@settings(max_examples=20)
+@examples(20)
 def test_what_is_under_the_prefix_of_one_user_is_no_business_of_another(
     template: Path, prefix: str, users: tuple[str, str], key: str
 ) -> None:
@@ -122,7 +123,7 @@ def test_what_is_under_the_prefix_of_one_user_is_no_business_of_another(
 @each_template
 @each_prefix
 @given(SOME_USERS, KEYS, st.text(st.characters(codec="utf-8"), max_size=3))
-@settings(max_examples=20)
+@examples(20)
 def test_nothing_outside_a_users_prefix_is_allowed(
     template: Path, prefix: str, user: str, key: str, more: str
 ) -> None:
@@ -166,7 +167,7 @@ def filled(part: Any, values: Mapping[str, str]) -> Any:
 @each_template
 @each_prefix
 @given(SOME_USERS)
-@settings(max_examples=20)
+@examples(20)
 def test_a_policy_is_its_template_with_the_user_filled_in(
     template: Path, prefix: str, user: str
 ) -> None:
@@ -370,7 +371,7 @@ def own_folder(rule: Rule) -> tuple[str, str]:
 
 
 @given(RULES)
-@settings(max_examples=100)
+@examples(100)
 def test_no_configuration_that_is_accepted_gives_a_user_what_is_anothers(
     rules: list[Rule],
 ) -> None:

@@ -10,8 +10,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
+from helpers.examples import examples
 from helpers.settings import POLICY_DIRECTORY
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from localcloud import ram
@@ -409,7 +410,7 @@ GOOD = {"Effect": "Allow", "Action": "oss:GetObject", "Resource": "*"}
 )
 @example([GOOD | {"Condition": {}}], {})
 @example([{"Effect": "Deny", "NotAction": "oss:*", "Resource": "*"}], {})
-@settings(max_examples=400)
+@examples(400)
 def test_a_policy_is_refused_here_just_if_it_is_refused_by_ram(
     statements: Any, changes: dict[str, Any]
 ) -> None:
@@ -839,7 +840,7 @@ def arns_like(resource: str) -> Iterator[str]:
 
 
 @given(RESOURCES)
-@settings(max_examples=200)
+@examples(200)
 @example("acs:oss:*:*:a?")
 @example("acs:oss:oss-*/a")
 @example("acs:oss:*:A*")
@@ -851,7 +852,7 @@ def test_a_resource_is_refused_just_if_it_allows_nothing(resource: str) -> None:
 
 
 @given(RESOURCES)
-@settings(max_examples=300)
+@examples(300)
 @example("acs:oss:*:*:???*/b")
 @example("acs:oss:*:*:????*")
 @example("acs:oss:*:*:*/a?b")
@@ -885,7 +886,7 @@ def test_all_buckets_are_a_warning_just_if_ram_allows_any_bucket(resource: str) 
 
 
 @given(st.text("os:tG*?", max_size=8))
-@settings(max_examples=300)
+@examples(300)
 @example("oss:?*")
 @example("oss:?????????*")
 @example("oss:??????????*")
@@ -906,7 +907,7 @@ def test_all_actions_are_a_warning_just_if_ram_allows_any_action(action: str) ->
 
 
 @given(st.text("ab*?", max_size=8), st.text("ab", max_size=10))
-@settings(max_examples=300)
+@examples(300)
 def test_a_pattern_stands_for_what_it_does_in_ram(pattern: str, text: str) -> None:
     assert Pattern(wildcards(pattern)).is_like(text) == ram.is_like(text, pattern)
 

@@ -101,9 +101,8 @@ def test_memory_has_a_limit_whatever_clients_send(tmp_path: Path, is_tls: bool) 
         (tmp_path / "both.pem").write_bytes(pair.pem + pair.key_pem())
         arguments.append(str(tmp_path / "both.pem"))
     kinds: list[tuple[Callable[[int], socket.socket], bytes]] = [
-        (connect, sent)
-        for connect in ([secure] if is_tls else [plain])
-        for sent in (KEPT, BODY, HEAD)
+        (secure if is_tls else plain, sent)
+        for sent in ((BODY, HEAD) if is_tls else (KEPT, BODY, HEAD))
     ]
     if is_tls:
         kinds.append((plain, HELLO))

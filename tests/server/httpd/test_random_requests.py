@@ -16,11 +16,12 @@ from pathlib import Path
 import pytest
 from helpers.client import Reply, connect, parse_replies, read_to_end
 from helpers.configuration import OBJECTS, load, policy
+from helpers.examples import examples
 from helpers.hostile import bytewise
 from helpers.login.service import authentication, claims_now, service
 from helpers.parsing import read
 from helpers.server import MakeServer, RunningServer
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from localcloud.sts import StsStandIn
@@ -66,8 +67,8 @@ SPOILERS = st.one_of(
 STATUS_OF = {kind.code: kind.status for kind in RequestError.__subclasses__()}
 EDITS = st.tuples(st.integers(0, 900), st.integers(0, 3), SPOILERS)
 MANY = int(os.environ.get("STS_SERVER_RANDOM_REQUESTS", "300"))
-each_of_many = settings(max_examples=MANY)
-each_of_some = settings(max_examples=MANY // 6)  # where each has a connection
+each_of_many = examples(MANY)
+each_of_some = examples(MANY // 6)  # where each has a connection
 
 
 @st.composite

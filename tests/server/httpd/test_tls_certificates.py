@@ -211,6 +211,7 @@ def swap_symlink(files: Files, pair: Pair, number: int) -> None:
 
 
 @pytest.mark.parametrize("swap", [write_in_place, rename_each, swap_symlink])
+@pytest.mark.slow
 def test_renewals_under_load_cost_no_request(
     server: RunningServer,
     files: Files,

@@ -7,6 +7,7 @@ from typing import Any
 
 import jwt
 import pytest
+from helpers.examples import examples
 from helpers.login.attacks import ATTACKS, Attack
 from helpers.login.keys import (
     file_key,
@@ -26,7 +27,7 @@ from helpers.login.service import (
     claims_now,
     service,
 )
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tokenserver.errors import ConfigError, LoginError, NotAuthenticated, UserNotAllowed
@@ -247,7 +248,7 @@ def test_no_character_of_a_token_can_be_changed(kind: str) -> None:
 
 @given(st.text() | st.text("eyJ.-_A0=\n"))
 @example("a.b.c")
-@settings(max_examples=100)
+@examples(100)
 def test_any_text_is_refused_in_order(text: str) -> None:
     with pytest.raises(NotAuthenticated):
         verifier("RS256").user(text)
@@ -266,7 +267,7 @@ JSON_VALUES = st.recursive(
     ),
     st.dictionaries(st.sampled_from(["alg", "typ", "kid", "crit"]), JSON_VALUES),
 )
-@settings(max_examples=60)
+@examples(60)
 def test_signed_nonsense_is_refused_in_order(
     claims: dict[str, Any], header: dict[str, Any]
 ) -> None:

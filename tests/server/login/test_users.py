@@ -10,8 +10,9 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
+from helpers.examples import examples
 from helpers.login.users import ANY_USERS, USERS, accepted
-from hypothesis import assume, example, given, settings
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tokenserver.errors import UserNotAllowed
@@ -130,7 +131,7 @@ def test_a_user_is_text(user: Any) -> None:
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=60))
-@settings(max_examples=150)
+@examples(150)
 def test_an_accepted_user_is_visible_and_of_one_folder(text: str) -> None:
     try:
         user = user_id(text)
@@ -146,7 +147,7 @@ def test_an_accepted_user_is_visible_and_of_one_folder(text: str) -> None:
 
 
 @given(USERS, USERS)
-@settings(max_examples=100)
+@examples(100)
 def test_users_stay_apart_in_every_normal_form(one: str, other: str) -> None:
     assume(one != other)
 
@@ -203,7 +204,7 @@ HASHED = re.compile(r"(?:[A-Za-z0-9.@-]|_[0-9A-F]{2}){1,30}__[a-z2-7]{32}")
 @example("a" * 65)
 @example("|" * 21)
 @example("|" * 22)
-@settings(max_examples=150)
+@examples(150)
 def test_a_session_name_is_valid_and_says_who(user: str) -> None:
     name = role_session_name(user)
 
@@ -232,7 +233,7 @@ def test_users_that_are_nearly_equal_have_names_of_their_own() -> None:
 
 
 @given(st.sets(USERS | ANY_USERS, min_size=2, max_size=8))
-@settings(max_examples=100)
+@examples(100)
 def test_different_users_have_different_names(users: set[str]) -> None:
     users = users | set(map(role_session_name, users))
 

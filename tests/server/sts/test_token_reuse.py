@@ -22,6 +22,7 @@ from typing import Any
 
 import pytest
 from helpers.client import connect
+from helpers.examples import examples
 from helpers.machine import PATIENCE_SECONDS, wait_until
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import (
@@ -811,4 +812,4 @@ class Reuse(RuleBasedStateMachine):
 
 
 TestReuse = Reuse.TestCase
-TestReuse.settings = hypothesis_settings(max_examples=150, stateful_step_count=40)
+TestReuse.settings = hypothesis_settings(examples(150), stateful_step_count=40)

@@ -1,0 +1,25 @@
+"""How many examples a property is tried on: that is what a profile of a run chooses."""
+
+from __future__ import annotations
+
+from hypothesis import HealthCheck, settings
+
+# Of 100 examples that a property has: in `make test-fast`, in `make test`, and in CI.
+PROFILES = {"fast": 10, "usual": 50, "thorough": 100}
+
+
+def load_profiles() -> None:
+    """Let --hypothesis-profile choose one of PROFILES; without it, it is "usual"."""
+    # How long an example takes says nothing on a busy machine.  The examples of a test
+    # share its fixtures; those that need their own make them.
+    unchecked = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    for name, percent in PROFILES.items():
+        settings.register_profile(
+            name, deadline=None, suppress_health_check=unchecked, max_examples=percent
+        )
+    settings.load_profile("usual")
+
+
+def examples(number: int) -> settings:
+    """Return the settings of a property with *number* examples in a thorough run."""
+    return settings(max_examples=max(1, number * settings().max_examples // 100))
