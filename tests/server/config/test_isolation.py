@@ -446,6 +446,10 @@ LEAKS = {
         Rule("acs:oss:*:*:*", "$USER_ID/*"),
         Rule("acs:oss:*:*:my-bucket", "a/$USER_ID/*"),
     ],
+    "lists in buckets that two patterns match": [
+        Rule("acs:oss:*:*:my-*", "$USER_ID/*"),
+        Rule("acs:oss:*:*:*-bucket", "a/$USER_ID/*"),
+    ],
     "a list of what begins like one user's folder": [
         Rule("acs:oss:*:*:my-bucket/users/$USER_ID/*", None),
         Rule("acs:oss:*:*:my-bucket", "us*/a"),
