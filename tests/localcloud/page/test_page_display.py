@@ -30,7 +30,8 @@ def test_the_list_shows_what_is_under_the_prefix_newest_first(
 
     assert visit.listed() == ["photos/b.png", "photos/a.txt"]
     text = visit.text("#objects li:last-child")
-    assert re.match(r"a\.txt\n\n1\.5 kB · \d", text)
+    # The time of today, the date of yesterday.
+    assert re.match(r"a\.txt\n\n1\.5 kB · (\d+:\d\d|\w+ \d+, \d{4})", text)
     assert visit.text("#objects-status") == "2, newest first"
     loaded = "return document.querySelector('#objects img')?.naturalWidth"
     wait_for(lambda: visit.js(loaded), 64)

@@ -282,7 +282,7 @@ def test_close_ends_a_call_at_once(
         assert time.monotonic() - started < PATIENCE_SECONDS
         with pytest.raises((http.client.HTTPException, ConnectionError)):
             call.result(PATIENCE_SECONDS)
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads
 
 
 def test_close_ends_idle_connections_and_refuses_new_ones() -> None:
@@ -299,7 +299,7 @@ def test_close_ends_idle_connections_and_refuses_new_ones() -> None:
         assert idle.recv(1) == b""
         with pytest.raises(ConnectionRefusedError):
             send(sts, "GET", "/")
-    assert set(threading.enumerate()) == threads
+    assert set(threading.enumerate()) <= threads
 
 
 def test_client_that_goes_away_leaves_no_traceback(
