@@ -4,8 +4,9 @@ http.server calls itself unfit for production.  What it leaves open stands here:
 on connections, a backlog that survives a burst, TLS, request heads that are read
 strictly and within limits of size and time, JSON for every error, CORS, one send for
 each reply, one log line for each request, and an end that finishes the requests in
-flight.  Of http.server the class skeleton is used, and ThreadingHTTPServer; the rest of
-BaseHTTPRequestHandler reads and writes in its own way and would fail here.
+flight.  Of http.server the skeleton is used: HTTPServer with the loop that accepts
+connections.  The rest of BaseHTTPRequestHandler reads and writes in its own way and
+would fail here.
 
     request.py     bytes -> Request, pure
     body.py        bodies, which mean nothing here and are dropped as they come
@@ -13,6 +14,7 @@ BaseHTTPRequestHandler reads and writes in its own way and would fail here.
     origins.py     which web pages may read replies, and whose address a request has
     streams.py     the bytes of a connection, plain or in TLS
     connection.py  one connection: one request after the other, within limits of time
+    workers.py     threads that are kept for the next connection
     server.py      all connections: accepted, bounded, drained
 
 Sources: RFC 9110 and RFC 9112 (HTTP), RFC 8446 (TLS), "CORS protocol" (Fetch standard).

@@ -1,4 +1,4 @@
-"""Connections: accepted, bounded, served in threads of their own, and ended.
+"""Connections: accepted, bounded, served by threads, and ended.
 
 StrictServer accepts connections and has a StrictHandler serve each in a thread.
 """
@@ -17,7 +17,8 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from http.server import ThreadingHTTPServer
+from functools import partial
+from http.server import HTTPServer
 from typing import Any
 
 from tokenserver.counts import Tally
@@ -25,6 +26,7 @@ from tokenserver.httpd.connection import Snapshot, StrictHandler
 from tokenserver.httpd.origins import cors_fields
 from tokenserver.httpd.reply import Reply, refused
 from tokenserver.httpd.request import Request, TooManyConnections
+from tokenserver.httpd.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -40,14 +42,13 @@ class Stopped(Exception):
     """The server was told to stop."""
 
 
-class StrictServer(ThreadingHTTPServer):
-    """Listens, and serves each connection in a thread of its own.
+class StrictServer(HTTPServer):
+    """Listens, and serves each connection in a thread that does nothing else meanwhile.
 
     A subclass says what is configured and answers requests.
     """
 
     request_queue_size = BACKLOG
-    daemon_threads = True
     allow_reuse_address = os.name == "posix"  # on Windows it would share the port
     allow_reuse_port = False
 
@@ -69,8 +70,9 @@ class StrictServer(ThreadingHTTPServer):
         self.is_stopping = False
         self.replies = Tally()  # by outcome
         self._lock = threading.Condition()  # guards the two below
-        self._open = 0  # connections
+        self._open = 0  # connections, those counted whose thread is not idle yet
         self._handlers: set[StrictHandler] = set()
+        self._workers = Workers(self._count_down)
         self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
         self._quiet_until = -float("inf")
         self._dual_stack = bind is None and socket.has_dualstack_ipv6()
@@ -114,7 +116,7 @@ class StrictServer(ThreadingHTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve the connection in a new thread, or refuse it."""
+        """Have the connection served by a thread, or refuse it."""
         with self._lock:
             if self._open >= MAX_CONNECTIONS:
                 self._make_room()
@@ -125,10 +127,27 @@ class StrictServer(ThreadingHTTPServer):
             self._refuse(request)
             return
         try:
-            super().process_request(request, client_address)
+            self._workers.do(partial(self._serve, request, client_address))
         except RuntimeError as error:
             self._warn("cannot serve a connection: %s", error)  # no thread for it
             self.shutdown_request(request)
+            self._count_down()
+
+    def _serve(self, request: socket.socket, client_address: Any) -> None:
+        """Serve one connection to its end, whatever happens."""
+        try:
+            self.finish_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+        finally:
+            with contextlib.suppress(OSError):
+                self.shutdown_request(request)
+
+    def _count_down(self) -> None:
+        """Note that a connection has ended, and that its thread is idle."""
+        with self._lock:
+            self._open -= 1
+            self._lock.notify_all()
 
     def _make_room(self) -> None:
         """End the connection that has waited longest for its client, if any does.
@@ -202,13 +221,6 @@ class StrictServer(ThreadingHTTPServer):
         """Return whether a connection may stay open for another request."""
         return not self.is_stopping and self._open <= KEEP_ALIVE_CONNECTIONS
 
-    def shutdown_request(self, request: Any) -> None:
-        """Close the connection; called once for each that was accepted."""
-        super().shutdown_request(request)
-        with self._lock:
-            self._open -= 1
-            self._lock.notify_all()
-
     def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
         """Log unexpected exceptions.  A client that disconnects is not one."""
         if not isinstance(sys.exc_info()[1], OSError):
@@ -220,6 +232,7 @@ class StrictServer(ThreadingHTTPServer):
         self.server_close()
         for _, request in self._refused:
             request.close()
+        self._workers.close()
         with self._lock:
             for handler in self._handlers:
                 if handler.is_idle:
