@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import re
@@ -9,6 +10,8 @@ import time
 from datetime import datetime, timezone
 from functools import lru_cache
 from typing import Any, NamedTuple
+
+logger = logging.getLogger("tokenserver")
 
 LOGGED_PATH = 200  # characters of a path that the log has
 ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
@@ -81,20 +84,6 @@ class ReplyLine(NamedTuple):
         )
 
 
-def log_to_stderr(log_format: str = "text") -> None:
-    """Send our log to stderr, and that of other packages nowhere."""
-    handler = logging.StreamHandler()
-    handler.setFormatter(JsonFormatter() if log_format == "json" else LogFormatter())
-    logger = logging.getLogger("tokenserver")
-    logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
-    logger.propagate = False
-    logging.getLogger().addHandler(logging.NullHandler())
-    # What no line shows need not be found out ("Optimization", Logging HOWTO).
-    logging._srcfile = ""
-    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
-
-
 class LogFormatter(logging.Formatter):
     """Lines that begin with local time and its offset."""
 
@@ -109,23 +98,86 @@ class LogFormatter(logging.Formatter):
         """Return the second of *record*."""
         return log_time(int(record.created))
 
+    def reply_text(self, created: float, line: ReplyLine) -> str:
+        """Return the line for a request, as format() would."""
+        return f"{log_time(int(created))} {line}"
+
 
 class JsonFormatter(logging.Formatter):
     """Each line a JSON object: time, level, and a message or the parts of a request."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for *record*."""
-        moment = datetime.fromtimestamp(record.created, timezone.utc)
-        time_text = moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-        line: dict[str, Any] = {"time": time_text, "level": record.levelname}
         if isinstance(record.msg, ReplyLine):
-            line |= record.msg._asdict()
-            line["milliseconds"] = round(record.msg.milliseconds, 1)
-        else:
-            line["message"] = record.getMessage()
+            return self.reply_text(record.created, record.msg)
+        line = {
+            "time": precise_time(record.created),
+            "level": record.levelname,
+            "message": record.getMessage(),
+        }
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
         return json.dumps(line)
+
+    def reply_text(self, created: float, line: ReplyLine) -> str:
+        """Return the line for a request."""
+        values: dict[str, Any] = {"time": precise_time(created), "level": "INFO"}
+        values |= line._asdict()
+        values["milliseconds"] = round(line.milliseconds, 1)
+        return json.dumps(values)
+
+
+def precise_time(seconds: float) -> str:
+    """Return unix *seconds* as the log in JSON has it."""
+    moment = datetime.fromtimestamp(seconds, timezone.utc)
+    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+class ReplyHandler(logging.StreamHandler):  # type: ignore[type-arg]
+    """Writes lines to stderr, those about requests past the rest of logging."""
+
+    def __init__(self, formatter: LogFormatter | JsonFormatter) -> None:
+        super().__init__()
+        self._formatter = formatter
+        self.setFormatter(formatter)
+
+    def write(self, line: ReplyLine) -> None:
+        """Write the line of a request, as emit() would."""
+        text = f"{self._formatter.reply_text(time.time(), line)}\n"
+        self.acquire()
+        try:
+            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed file
+                self.stream.write(text)
+                self.stream.flush()
+        finally:
+            self.release()
+
+
+def log_reply(line: ReplyLine) -> None:
+    """Log a request.
+
+    That is done thousands of times a second.  A LogRecord takes most of the time of a
+    line, so there is none where nobody but a ReplyHandler would have it.
+    """
+    handlers = logger.handlers
+    if len(handlers) == 1 and not logger.propagate:
+        only = handlers[0]
+        if isinstance(only, ReplyHandler):
+            only.write(line)
+            return
+    logger.info(line)
+
+
+def log_to_stderr(log_format: str = "text") -> None:
+    """Send our log to stderr, and that of other packages nowhere."""
+    handler = ReplyHandler(JsonFormatter() if log_format == "json" else LogFormatter())
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    logger.propagate = False
+    logging.getLogger().addHandler(logging.NullHandler())
+    # What no line shows need not be found out ("Optimization", Logging HOWTO).
+    logging._srcfile = ""
+    logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 @lru_cache(maxsize=2)  # a second has many lines

@@ -29,7 +29,7 @@ from helpers.client import (
 from helpers.clocks import FakeClock
 from helpers.login.service import AUDIENCE, ISSUER, service
 from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
-from helpers.processes import call, end, read_until, run, running
+from helpers.processes import call, end, own_logging, read_until, run, running
 from helpers.server import MakeServer, RunningServer, look
 from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, write_config
 from prometheus_client.parser import text_string_to_metric_families
@@ -43,7 +43,13 @@ from tokenserver.config.load import LiveConfig
 from tokenserver.counts import Histogram, Tally
 from tokenserver.httpd.server import StrictServer
 from tokenserver.login import users as login_users
-from tokenserver.logs import JsonFormatter, LogFormatter
+from tokenserver.logs import (
+    JsonFormatter,
+    LogFormatter,
+    ReplyLine,
+    log_reply,
+    log_to_stderr,
+)
 from tokenserver.metrics import MetricsServer
 from tokenserver.sts import client as sts_client_module
 from tokenserver.sts.client import LATENCY_BOUNDS, StsClient
@@ -269,6 +275,31 @@ def test_log_in_json_from_a_shell_is_json_to_the_last_line(
     assert "BucketNam is not a setting" in messages
     assert "is not JSON" in messages
     assert ACCESS_KEY_SECRET not in log
+
+
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_line_of_a_request_is_the_same_whether_or_not_others_listen(
+    log_format: str,
+) -> None:
+    line = ReplyLine("127.0.0.1", "GET", '/a"b', 200, "STS.1", "name", 12.345, "why")
+    with own_logging(), contextlib.redirect_stderr(io.StringIO()) as stderr:
+        ours = logging.getLogger("tokenserver")
+        ours.handlers.clear()
+        log_to_stderr(log_format)
+        log_reply(line)
+        ours.addHandler(logging.NullHandler())
+        log_reply(line)
+
+    first, second = stderr.getvalue().splitlines()
+    if log_format == "json":
+        for written in (first, second):
+            found = parse_line(written)
+            assert (found["level"], found["path"]) == ("INFO", '/a"b')
+            assert found["milliseconds"] == 12.3
+    else:
+        expected = r'\S+ 127\.0\.0\.1 GET /a"b 200 STS\.1 name 12\.3ms \(why\)'
+        assert re.fullmatch(expected, first)
+        assert re.fullmatch(expected, second)
 
 
 # --- Metrics --------------------------------------------------------------------

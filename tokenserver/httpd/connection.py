@@ -34,7 +34,7 @@ from tokenserver.httpd.request import (
     TooManyConnections,
 )
 from tokenserver.httpd.streams import LARGE_BYTES, Stream, TlsFlood, TlsStream
-from tokenserver.logs import ReplyLine, loggable, printable
+from tokenserver.logs import ReplyLine, log_reply, loggable, printable
 
 logger = logging.getLogger(__name__)
 
@@ -270,7 +270,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         client, line = self.peer, parser.line
         if forwarded_for := parser.fields.get("x-forwarded-for"):
             client = forwarded_client(client, forwarded_for, http.trusted_proxies)
-        logger.info(
+        log_reply(
             ReplyLine(
                 client,
                 line.method if line else "-",

@@ -5,6 +5,8 @@ from __future__ import annotations
 import contextlib
 import socket
 import ssl
+import struct
+import sys
 import time
 from collections.abc import Callable
 from functools import partial
@@ -15,6 +17,12 @@ LARGE_BYTES = 4 * 1024  # of a request that is not whole; few are larger
 MAX_TLS_BYTES = 17 * 1024  # without a byte of a request; a ClientHello of 16 KiB fits
 SEND_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
+
+# Each system call that may wait gives the interpreter lock away, and what a busy server
+# waits for longest is to have it back.  So a recv() is one call, where the system can
+# limit its time, and not the three of settimeout() and poll(), and a send() is one.
+HAS_LIMIT = sys.platform == "linux" and struct.calcsize("l") == 8  # as in a timeval
+AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
 
 
 class Stream:
@@ -27,6 +35,7 @@ class Stream:
     def __init__(self, connection: socket.socket, on_large: Callable[[], None]) -> None:
         self._connection = connection
         self._on_large = on_large  # called when more than LARGE_BYTES are unfinished
+        self._limit = 0  # hundredths of a second that a recv() may take, 0 for no limit
         self.unfinished = 0  # bytes that arrived for what is not whole yet
 
     def handshake(self, deadline: float) -> None:
@@ -37,8 +46,14 @@ class Stream:
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        self._connection.settimeout(left)
-        arrived = self._connection.recv(RECEIVED_BYTES)
+        limit = int(left * 100) + 1  # mostly that of the time before
+        if limit != self._limit:
+            self._limit = limit
+            limit_receiving(self._connection, limit / 100)
+        try:
+            arrived = self._connection.recv(RECEIVED_BYTES)
+        except BlockingIOError:
+            raise TimeoutError from None
         before, self.unfinished = self.unfinished, self.unfinished + len(arrived)
         if before <= LARGE_BYTES < self.unfinished:
             self._on_large()
@@ -46,8 +61,22 @@ class Stream:
 
     def send(self, data: bytes) -> None:
         """Send *data* within SEND_SECONDS."""
-        self._connection.settimeout(SEND_SECONDS)
-        self._connection.sendall(data)
+        sent = self._send_at_once(data)
+        if sent < len(data):  # the client reads more slowly than we write
+            self._limit = 0
+            self._connection.settimeout(SEND_SECONDS)
+            self._connection.sendall(data[sent:])
+            self._connection.settimeout(None)
+
+    def _send_at_once(self, data: bytes) -> int:
+        """Return how much of *data* could be sent without waiting."""
+        if not AT_ONCE:
+            self._limit = 0
+            self._connection.settimeout(0)
+        try:
+            return self._connection.send(data, AT_ONCE)
+        except BlockingIOError:
+            return 0
 
     def end(self) -> None:
         """Tell the client, without waiting, that this was all: here, nothing does."""
@@ -62,6 +91,18 @@ class Stream:
         self._connection.shutdown(socket.SHUT_WR)
         while Stream.receive(self, deadline):
             pass
+
+
+def limit_receiving(connection: socket.socket, seconds: float) -> None:
+    """Have a recv() or accept() of *connection* take at most *seconds*.
+
+    Then it raises TimeoutError, or BlockingIOError.
+    """
+    if HAS_LIMIT:
+        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
+    else:
+        connection.settimeout(seconds)
 
 
 class TlsFlood(Exception):
@@ -118,8 +159,7 @@ class TlsStream(Stream):
             return
         with contextlib.suppress(ssl.SSLError):  # its own word has mostly not come
             self._tls.unwrap()
-        self._connection.settimeout(0)
-        self._connection.send(self._outgoing.read())
+        self._send_at_once(self._outgoing.read())
 
     def _may_have_kept_session(self) -> bool:
         """Return whether OpenSSL may keep the session, of which it keeps up to 20,480.

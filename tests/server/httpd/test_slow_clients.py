@@ -172,6 +172,35 @@ def test_client_that_never_reads_is_given_up(server: RunningServer) -> None:
     check_still_serves(server)
 
 
+def test_client_that_reads_late_gets_all_of_its_replies(server: RunningServer) -> None:
+    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
+    number = 500
+
+    with socket.socket() as client:
+        client.settimeout(PATIENCE_SECONDS)
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
+        client.connect(("127.0.0.1", server.port))
+        for last in (b"", b"Connection: close\r\n"):
+            sender = threading.Thread(
+                target=client.sendall,
+                args=[
+                    get(target="/healthz") * number
+                    + get(target="/healthz")[:-2]
+                    + last
+                    + b"\r\n"
+                ],
+            )
+            sender.start()
+            wait_until(lambda: any(one.is_sending for one in server.server._handlers))
+            time.sleep(0.05)  # in which the server has to wait for the client
+            received = b""
+            while received.count(b"HTTP/1.1 200") <= number or received[-1:] != b"}":
+                received += client.recv(65536)
+            sender.join()
+            assert len(parse_replies(received)) == number + 1
+        assert client.recv(1) == b""
+
+
 def open_files() -> int:
     """Return how many files this process has open; 0 where nothing tells."""
     try:
