@@ -64,8 +64,10 @@ def parse_object(content: bytes, encoding: str = "utf-8") -> dict[str, Any]:
     Raises NotStrict if it is not a JSON object, or if parsers would disagree about it.
     """
     try:
-        document = DECODER.decode(content.decode(encoding))
-        json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair
+        text = content.decode(encoding)
+        document = DECODER.decode(text)
+        if "\\u" in text:  # which may be half a surrogate pair
+            json.dumps(document, ensure_ascii=False).encode()
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}"
         raise NotStrict(f"is not JSON: {error.msg}, {place}") from None
@@ -77,7 +79,8 @@ def parse_object(content: bytes, encoding: str = "utf-8") -> dict[str, Any]:
         raise NotStrict(str(error)) from None
     if not isinstance(document, dict):
         raise NotStrict("must hold one JSON object, {...}", "is not a JSON object")
-    if is_deeper(document, MAX_NESTING):
+    may_be_deeper = text.count("{") + text.count("[") > MAX_NESTING
+    if may_be_deeper and is_deeper(document, MAX_NESTING):
         raise too_deep()
     return document
 

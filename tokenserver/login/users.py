@@ -17,6 +17,10 @@ MAX_USER_BYTES = 128  # in UTF-8
 MAX_SESSION_NAME = 64  # of STS, characters; it wants 2 at least
 SESSION_NAME_START = 30  # characters of a user whose whole name does not fit
 
+# As most login services call users; user_id() has nothing to refuse in these.
+USUAL = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.@:|+-]{0,127}")
+SAME_SESSION_NAME = re.compile(r"[A-Za-z0-9.@-]{2,64}")
+
 # Separators and wildcards of OSS, RAM and file systems, policy variables, quotes.
 SPECIAL = "/\\*?${}\"'`"
 
@@ -47,6 +51,8 @@ def user_id(text: str) -> str:
     """
     if not isinstance(text, str) or not text:
         raise UserNotAllowed("the user ID is empty, or no string")
+    if USUAL.fullmatch(text):
+        return text
     shown = f"user {text[:60]!a}"
     for character in text:
         if (
@@ -74,6 +80,8 @@ def role_session_name(user: str) -> str:
     64 characters, its beginning, "__", which the whole never contains, and 160 bits of
     the user's SHA-256 in base32 are the name.
     """
+    if SAME_SESSION_NAME.fullmatch(user):
+        return user
     content = user.encode()
     name = re.sub(
         rb"[^A-Za-z0-9.@-]", lambda match: b"_%02X" % match[0][0], content

@@ -6,8 +6,9 @@ differently, and types that it does not look at, are refused here before.
 
 from __future__ import annotations
 
-import base64
+import binascii
 import re
+import string
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
@@ -27,7 +28,12 @@ from tokenserver.login.users import user_id
 ALGORITHMS = ("HS256", "RS256", "ES256", "EdDSA")
 MAX_TOKEN_BYTES = 16 * 1024  # as many as a request head may have
 MAX_TIME = 253402300799  # 9999-12-31, in unix seconds; milliseconds of today are more
-TOKEN = re.compile(r"[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]+")
+TOKEN = re.compile(r"([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)\.([A-Za-z0-9_-]+)")
+ALPHABET = string.ascii_letters + string.digits + "-_"  # of base64url
+# How base64url without padding ends, by what its length leaves when divided by 4: bits
+# that stand for no byte are zero (RFC 4648 section 3.5).  One character makes no byte.
+LAST_CHARACTERS = (ALPHABET, "", "AQgw", "AEIMQUYcgkosw048")
+TO_BASE64 = bytes.maketrans(b"-_", b"+/")
 TOKEN_TYPES = ("jwt", "at+jwt", "application/at+jwt")  # RFC 7519, 9068 section 4
 
 
@@ -62,7 +68,7 @@ class LoginVerifier:
     def __init__(
         self, rules: LoginRules, keys: Keys, algorithms: Collection[str] = ()
     ) -> None:
-        self._jwt = PyJWT()
+        self._jwt = PyJWT({"require": ["exp", "iss", "aud"]})
         self._rules = rules
         self._keys = keys
         unknown = sorted(set(algorithms) - set(ALGORITHMS))
@@ -92,7 +98,6 @@ class LoginVerifier:
                 audience=self._rules.audiences,
                 issuer=self._rules.issuer,
                 leeway=self._rules.leeway_seconds,
-                options={"require": ["exp", "iss", "aud"]},
             )
             # Once more: PyJWT 2.10.0 took any part of the issuer for the whole of it.
             if claims["iss"] != self._rules.issuer:
@@ -115,15 +120,14 @@ class LoginVerifier:
 
         Nothing is verified yet but the form.  Raises NotAuthenticated.
         """
-        if len(token) > MAX_TOKEN_BYTES or not TOKEN.fullmatch(token):
+        parts = TOKEN.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
+        if not parts:
             raise NotAuthenticated("not three base64url parts of at most 16 KiB")
+        if not all(map(is_base64url, parts.groups())):
+            raise NotAuthenticated("a part is not base64url")
         try:
-            header, claims, _ = (decode_part(part) for part in token.split("."))
-        except ValueError:
-            raise NotAuthenticated("a part is not base64url") from None
-        try:
-            fields = parse_object(header)
-            values = parse_object(claims)
+            fields = parse_object(decode_part(parts[1]))
+            values = parse_object(decode_part(parts[2]))
         except NotStrict as error:
             raise NotAuthenticated(f"a part {error.kind}") from None
         problem = header_problem(fields, self._algorithms)
@@ -138,16 +142,17 @@ def listed(audience: Any) -> list[Any]:
     return audience if isinstance(audience, list) else [audience]
 
 
-def decode_part(part: str) -> bytes:
-    """Return the bytes of a part of a token.
+def is_base64url(part: str) -> bool:
+    """Return whether *part*, of ALPHABET, is the one way to write its bytes.
 
-    Raises ValueError unless *part* is the one way to write them (RFC 4648 section 3.5),
-    so that a token cannot be changed and stay valid.
+    Otherwise a token could be changed and stay valid.
     """
-    content = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
-    if base64.urlsafe_b64encode(content).rstrip(b"=") != part.encode("ascii"):
-        raise ValueError
-    return content
+    return part[-1] in LAST_CHARACTERS[len(part) % 4]
+
+
+def decode_part(part: str) -> bytes:
+    """Return the bytes of a *part* of a token that is base64url."""
+    return binascii.a2b_base64(part.encode("ascii").translate(TO_BASE64) + b"==")
 
 
 def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:

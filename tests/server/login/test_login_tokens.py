@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import time
 from typing import Any
 
@@ -31,7 +32,13 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tokenserver.errors import ConfigError, LoginError, NotAuthenticated, UserNotAllowed
-from tokenserver.login.verifier import LoginRules, LoginVerifier
+from tokenserver.login.verifier import (
+    ALPHABET,
+    LoginRules,
+    LoginVerifier,
+    decode_part,
+    is_base64url,
+)
 
 SOURCES = [
     *(pytest.param(kind, False, id=f"{kind} file") for kind in KINDS),
@@ -383,3 +390,19 @@ def test_rules_that_would_let_anybody_pass_are_refused(change: dict[str, Any]) -
 
     with pytest.raises(ConfigError):
         LoginRules(**values | change)
+
+
+def test_a_part_is_written_in_the_one_way_that_its_bytes_are_encoded() -> None:
+    endings = [a + b for a in ALPHABET for b in ALPHABET]
+    parts = [*ALPHABET, *endings, *("A" + end for end in endings)]
+    parts += ["AA" + end for end in endings]
+
+    for part in parts:
+        try:
+            content = base64.urlsafe_b64decode(part + "=" * (-len(part) % 4))
+            encoded = base64.urlsafe_b64encode(content).rstrip(b"=").decode()
+        except ValueError:
+            encoded = ""
+        assert is_base64url(part) == (encoded == part), part
+        if encoded == part:
+            assert decode_part(part) == content

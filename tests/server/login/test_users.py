@@ -16,6 +16,7 @@ from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from tokenserver.errors import UserNotAllowed
+from tokenserver.login import users as login_users
 from tokenserver.login.users import role_session_name, user_id
 
 # --- Users ----------------------------------------------------------------------
@@ -144,6 +145,14 @@ def test_an_accepted_user_is_visible_and_of_one_folder(text: str) -> None:
     assert user not in (".", "..")
     assert user.isprintable()
     assert len(user.split()) == 1
+
+
+@given(st.from_regex(login_users.USUAL, fullmatch=True))
+@example("a" * 128)
+def test_a_usual_user_has_nothing_that_is_refused(text: str) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(login_users, "USUAL", re.compile("(?!)"))
+        assert user_id(text) == text
 
 
 @given(USERS, USERS)
