@@ -8,7 +8,6 @@ import ssl
 import threading
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
@@ -258,7 +257,7 @@ class TokenServer(StrictServer):
             reply = self.answer_with_token(config, grant, call, is_uri)
         if script and reply.body:
             body = in_callback(script, reply.body)
-            reply = replace(reply, body=body, content_type=JAVASCRIPT_TYPE)
+            reply = reply._replace(body=body, content_type=JAVASCRIPT_TYPE)
         return reply
 
     def answer_with_token(

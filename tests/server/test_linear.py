@@ -13,7 +13,6 @@ import ipaddress
 import re
 import time
 from collections.abc import Callable
-from dataclasses import replace
 from itertools import product
 from types import SimpleNamespace
 from typing import Any
@@ -125,7 +124,7 @@ def drop_slowly(body: Body, text: str) -> None:
 def ask_slowly(text: str) -> None:
     """Look for a login token and a callback in a query, and in a header field."""
     plain = parse_head(b"GET / HTTP/1.0\r\n\r\n")
-    asked = replace(plain, query=text, fields={"authorization": text})
+    asked = plain._replace(query=text, fields={"authorization": text})
     app.parameters(asked, "callback")
     app.login_token(asked)
 

@@ -62,6 +62,11 @@ class UserCall:
     template: CallTemplate
     user: str | None
 
+    def __hash__(self) -> int:
+        """Return the hash of what differs most: a table of tokens asks for each."""
+        policy = self.template.policy
+        return hash((self.user, policy and policy.text))
+
     @property
     def role_session_name(self) -> str:
         """What ActionTrail calls the user."""

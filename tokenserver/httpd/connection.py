@@ -208,7 +208,8 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.is_first = False
         while (request := parser.take(self.received)) is None:
             self.receive_more(deadline, "head")
-        self.drop_body(request)
+        if request.body_length or request.is_chunked:
+            self.drop_body(request)
         return request
 
     def receive_idle(self, deadline: float) -> bytes:
@@ -275,7 +276,7 @@ class StrictHandler(BaseHTTPRequestHandler):
                 client,
                 line.method if line else "-",
                 loggable(line.path) if line else "-",
-                reply.status.value,
+                int(reply.status),
                 printable(outcome) or "-",
                 reply.session or "-",
                 (time.monotonic() - self.started) * 1000,

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
 from email.utils import formatdate
 from functools import lru_cache
 from http import HTTPStatus
+from typing import NamedTuple
 
 from tokenserver.documents import JSON_TYPE, refusal
 from tokenserver.httpd.request import RequestError
 
+STATUS_LINES = {
+    status.value: f"HTTP/1.1 {status.value} {status.phrase}\r\n"
+    for status in HTTPStatus
+}
 
-@dataclass(frozen=True)
-class Reply:
+
+class Reply(NamedTuple):
     """What a request is answered with, and what the log says of it.
 
     *body* is None if its length is not known, as that of a token that was not fetched.
@@ -42,7 +46,7 @@ class Reply:
         if self.body is not None:
             fields += f"Content-Length: {len(self.body)}\r\n"
         head = (
-            f"HTTP/1.1 {self.status.value} {self.status.phrase}\r\n"
+            f"{STATUS_LINES[int(self.status)]}"
             "Server: sts-server\r\n"
             f"Date: {http_date(int(time.time()))}\r\n"
             f"{fields}"

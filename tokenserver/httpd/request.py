@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from http import HTTPStatus
+from typing import NamedTuple
 
 MAX_HEAD_BYTES = 16 * 1024
 MAX_HEAD_LINES = 100
@@ -135,8 +135,7 @@ class HttpVersionNotSupported(RequestError):
 # --- Requests -------------------------------------------------------------------
 
 
-@dataclass(frozen=True)
-class RequestLine:
+class RequestLine(NamedTuple):
     """The first line of a request."""
 
     method: str
@@ -146,8 +145,7 @@ class RequestLine:
     is_old: bool  # HTTP/1.0
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """A request but for its body, which means nothing here."""
 
     method: str
@@ -268,20 +266,15 @@ def parse_request_line(line: str) -> RequestLine:
     match = REQUEST_LINE.fullmatch(line)
     if not match:
         raise MalformedRequest("The first line is not a request of HTTP/1.1.")
-    method, target, *version = match.groups()
-    if version not in (["1", "1"], ["1", "0"]):
+    method, target, major, minor = match.groups()
+    if major != "1" or minor not in "01":
         raise HttpVersionNotSupported
     path, _, query = target.partition("?")
-    if absolute := ABSOLUTE_FORM.match(path):
+    if not path.startswith("/") and (absolute := ABSOLUTE_FORM.match(path)):
         path = path[absolute.end() :] or "/"
     is_path = path.startswith("/") and "#" not in target
-    return RequestLine(
-        method,
-        path,
-        query,
-        is_path=is_path or (method, target) == ("OPTIONS", "*"),
-        is_old=version == ["1", "0"],
-    )
+    is_path = is_path or (method, target) == ("OPTIONS", "*")
+    return RequestLine(method, path, query, is_path, is_old=minor == "0")
 
 
 def add_field(fields: dict[str, str], line: str) -> None:
@@ -314,21 +307,22 @@ def request_of(line: RequestLine, fields: dict[str, str]) -> Request:
             raise MalformedRequest("Transfer-Encoding is not allowed here.")
         if coding.lower() != "chunked":
             raise TransferEncodingNotSupported
-    if fields.get("expect", "100-continue").lower() != "100-continue":
+    expectation = fields.get("expect")
+    if expectation is not None and expectation.lower() != "100-continue":
         raise ExpectationFailed
-    connection = fields.get("connection", "").lower().split(",")
-    options = [option.strip(" \t") for option in connection]
-    has_body = coding is not None or int(length) > 0
+    is_last = line.is_old
+    if connection := fields.get("connection"):
+        options = [option.strip(" \t") for option in connection.lower().split(",")]
+        is_last = "close" in options or (line.is_old and "keep-alive" not in options)
+    is_chunked, body_length = coding is not None, int(length)
     return Request(
-        method=line.method,
-        path=line.path,
-        query=line.query,
-        fields=fields,
-        body_length=int(length),
-        is_chunked=coding is not None,
-        is_asked_to_continue="expect" in fields and not line.is_old,
+        line.method,
+        line.path,
+        line.query,
+        fields,
+        body_length,
+        is_chunked,
+        is_asked_to_continue=expectation is not None and not line.is_old,
         # What stands behind a body is not read as a request: a proxy might see another.
-        is_last=has_body
-        or "close" in options
-        or (line.is_old and "keep-alive" not in options),
+        is_last=is_last or is_chunked or body_length > 0,
     )
