@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+import os
 import re
 import time
 from datetime import datetime, timezone
@@ -134,23 +135,30 @@ def precise_time(seconds: float) -> str:
 
 
 class ReplyHandler(logging.StreamHandler):  # type: ignore[type-arg]
-    """Writes lines to stderr, those about requests past the rest of logging."""
+    """Writes lines to stderr, those about requests past the rest of logging.
+
+    Such a line is one write() of the system, which mixes it with no other, as it is
+    shorter than PIPE_BUF.  So it needs no lock, for which busy threads would queue.
+    """
 
     def __init__(self, formatter: LogFormatter | JsonFormatter) -> None:
         super().__init__()
-        self._formatter = formatter
         self.setFormatter(formatter)
+        self._formatter = formatter
+        self._file = -1
+        with contextlib.suppress(OSError, ValueError):  # it is no file of the system
+            self._file = self.stream.fileno()
 
-    def write(self, line: ReplyLine) -> None:
-        """Write the line of a request, as emit() would."""
-        text = f"{self._formatter.reply_text(time.time(), line)}\n"
-        self.acquire()
-        try:
-            with contextlib.suppress(OSError, ValueError):  # a full disk, a closed file
-                self.stream.write(text)
-                self.stream.flush()
-        finally:
-            self.release()
+    def has_written(self, line: ReplyLine) -> bool:
+        """Write the line of a request as emit() would, if that is possible here."""
+        if self._file < 0:
+            return False
+        text = f"{self._formatter.reply_text(time.time(), line)}{os.linesep}"
+        left = text.encode("ascii", "backslashreplace")
+        with contextlib.suppress(OSError):  # a full disk
+            while left:
+                left = left[os.write(self._file, left) :]
+        return True
 
 
 def log_reply(line: ReplyLine) -> None:
@@ -162,8 +170,7 @@ def log_reply(line: ReplyLine) -> None:
     handlers = logger.handlers
     if len(handlers) == 1 and not logger.propagate:
         only = handlers[0]
-        if isinstance(only, ReplyHandler):
-            only.write(line)
+        if isinstance(only, ReplyHandler) and only.has_written(line):
             return
     logger.info(line)
 

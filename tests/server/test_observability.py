@@ -7,6 +7,7 @@ import http.client
 import io
 import json
 import logging
+import os
 import re
 import socket
 import threading
@@ -14,7 +15,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import pytest
 from helpers.client import (
@@ -277,29 +278,63 @@ def test_log_in_json_from_a_shell_is_json_to_the_last_line(
     assert ACCESS_KEY_SECRET not in log
 
 
-@pytest.mark.parametrize("log_format", ["text", "json"])
-def test_line_of_a_request_is_the_same_whether_or_not_others_listen(
-    log_format: str,
-) -> None:
-    line = ReplyLine("127.0.0.1", "GET", '/a"b', 200, "STS.1", "name", 12.345, "why")
-    with own_logging(), contextlib.redirect_stderr(io.StringIO()) as stderr:
+@contextlib.contextmanager
+def logged_to(stderr: TextIO, log_format: str = "text") -> Iterator[logging.Logger]:
+    """Log to *stderr* as the command does."""
+    with own_logging(), contextlib.redirect_stderr(stderr):
         ours = logging.getLogger("tokenserver")
         ours.handlers.clear()
         log_to_stderr(log_format)
-        log_reply(line)
-        ours.addHandler(logging.NullHandler())
-        log_reply(line)
+        yield ours
 
-    first, second = stderr.getvalue().splitlines()
-    if log_format == "json":
-        for written in (first, second):
+
+LINE = ReplyLine("127.0.0.1", "GET", '/a"b', 200, "STS.1", "name", 12.345, "why")
+
+
+@pytest.mark.parametrize("is_file", [True, False])
+@pytest.mark.parametrize("log_format", ["text", "json"])
+def test_line_of_a_request_is_the_same_whether_or_not_others_listen(
+    tmp_path: Path, log_format: str, is_file: bool
+) -> None:
+    stderr = (tmp_path / "log").open("w+") if is_file else io.StringIO()
+    with stderr:
+        with logged_to(stderr, log_format) as logger:
+            log_reply(LINE)
+            logger.addHandler(logging.NullHandler())
+            log_reply(LINE)
+        stderr.seek(0)
+        first, second = stderr.read().splitlines()
+
+    for written in (first, second):
+        if log_format == "json":
             found = parse_line(written)
             assert (found["level"], found["path"]) == ("INFO", '/a"b')
             assert found["milliseconds"] == 12.3
-    else:
-        expected = r'\S+ 127\.0\.0\.1 GET /a"b 200 STS\.1 name 12\.3ms \(why\)'
-        assert re.fullmatch(expected, first)
-        assert re.fullmatch(expected, second)
+        else:
+            expected = r'\S+ 127\.0\.0\.1 GET /a"b 200 STS\.1 name 12\.3ms \(why\)'
+            assert re.fullmatch(expected, written)
+
+
+def test_lines_of_many_threads_are_whole() -> None:
+    lines = [LINE._replace(path="/" + letter * 190) for letter in "abcdefgh"]
+
+    def log_often(line: ReplyLine) -> None:
+        for _ in range(300):
+            log_reply(line)
+
+    read_end, write_end = os.pipe()
+    with open(read_end) as log, ThreadPoolExecutor(len(lines) + 1) as pool:
+        reading = pool.submit(log.readlines)
+        with open(write_end, "w") as stderr, logged_to(stderr) as logger:
+            logging_all = [pool.submit(log_often, line) for line in lines]
+            for _ in range(300):
+                logger.warning("a warning")
+            for one in logging_all:
+                one.result()
+        written = reading.result()
+
+    texts = sorted(line.partition(" ")[2] for line in written)
+    assert texts == sorted(["a warning\n", *(f"{line}\n" for line in lines)] * 300)
 
 
 # --- Metrics --------------------------------------------------------------------

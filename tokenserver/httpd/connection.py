@@ -176,7 +176,8 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.log(parser, snapshot.http, reply)
         cors = cors_fields(snapshot.http, parser.fields.get("origin"))
         is_head = parser.line is not None and parser.line.method == "HEAD"
-        self.send(reply.encode(cors, self.close_connection, is_head))
+        is_last = self.close_connection
+        self.send(reply.encode(cors, is_last, is_head), is_last)
 
     def answer(self, request: Request, snapshot: Snapshot) -> Reply:
         """Return the reply to *request*.  Raises RequestError."""
@@ -253,13 +254,13 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     # Replying
 
-    def send(self, data: bytes) -> None:
+    def send(self, data: bytes, is_last: bool = False) -> None:
         """Send *data*, all of it at once: a second packet would wait for an ACK.
 
-        Raises OSError, TimeoutError among them.
+        *is_last* says that nothing follows.  Raises OSError, TimeoutError among them.
         """
         self.is_sending, self.waits_since = True, time.monotonic()
-        self.stream.send(data)
+        self.stream.send(data, is_last)
         self.is_sending = False
 
     def log(self, parser: HeadParser, http: HttpSettings, reply: Reply) -> None:

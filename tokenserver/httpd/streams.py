@@ -59,8 +59,8 @@ class Stream:
             self._on_large()
         return arrived
 
-    def send(self, data: bytes) -> None:
-        """Send *data* within SEND_SECONDS."""
+    def send(self, data: bytes, is_last: bool = False) -> None:
+        """Send *data* within SEND_SECONDS; *is_last* says that nothing follows."""
         sent = self._send_at_once(data)
         if sent < len(data):  # the client reads more slowly than we write
             self._limit = 0
@@ -131,6 +131,7 @@ class TlsStream(Stream):
         super().__init__(connection, on_large)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._has_said_end = False
 
     def handshake(self, deadline: float) -> None:
         """Agree on keys."""
@@ -143,9 +144,11 @@ class TlsStream(Stream):
         arrived = self._advance(partial(self._tls.read, RECEIVED_BYTES), deadline)
         return b"" if arrived is GONE else arrived
 
-    def send(self, data: bytes) -> None:
-        """Send *data* within SEND_SECONDS."""
+    def send(self, data: bytes, is_last: bool = False) -> None:
+        """Send *data* within SEND_SECONDS, and that it was all if it *is_last*."""
         self._tls.write(data)
+        if is_last and not self._may_have_kept_session():
+            self._say_end()
         self._flush()
 
     def end(self) -> None:
@@ -157,9 +160,16 @@ class TlsStream(Stream):
         if self._may_have_kept_session():
             self._drop_session()
             return
-        with contextlib.suppress(ssl.SSLError):  # its own word has mostly not come
-            self._tls.unwrap()
-        self._send_at_once(self._outgoing.read())
+        self._say_end()
+        if self._outgoing.pending:
+            self._send_at_once(self._outgoing.read())
+
+    def _say_end(self) -> None:
+        """Write that nothing follows, unless that is written."""
+        if not self._has_said_end:
+            self._has_said_end = True
+            with contextlib.suppress(ssl.SSLError):  # its own word has mostly not come
+                self._tls.unwrap()
 
     def _may_have_kept_session(self) -> bool:
         """Return whether OpenSSL may keep the session, of which it keeps up to 20,480.
@@ -167,8 +177,10 @@ class TlsStream(Stream):
         Sessions of TLS 1.3, and of TLS 1.2 with a ticket, are the client's to keep.
         The connection could tell which it has, but would leak memory (CPython 3.11).
         """
+        if self._tls.version() != "TLSv1.2":
+            return False
         kept: int = self._tls.context.session_stats()["number"]
-        return kept > 0 and self._tls.version() == "TLSv1.2"
+        return kept > 0
 
     def _drop_session(self) -> None:
         """Have OpenSSL forget the session, as it does after a fatal error.
@@ -181,22 +193,30 @@ class TlsStream(Stream):
                 pass
 
     def _advance(self, step: Callable[[], Any], deadline: float) -> Any:
-        """Return what *step* does with what arrives, GONE if too little ever will."""
+        """Return what *step* does with what arrives, GONE if too little ever will.
+
+        What TLS wants to say is sent before the client is waited for, and with what is
+        sent next: session tickets go out with the first reply.
+        """
         received = 0
+        is_new = self._incoming.pending or self._tls.pending()
         while True:
             try:
-                return step()
+                if is_new:
+                    return step()
             except ssl.SSLWantReadError:
                 pass
-            finally:
-                self._flush()  # an alert too
+            except ssl.SSLError:
+                self._flush()  # an alert
+                raise
+            self._flush()
             if received > MAX_TLS_BYTES:
                 raise TlsFlood(f"{MAX_TLS_BYTES} bytes without a request")
             arrived = super().receive(deadline)
             if not arrived:
                 return GONE
             received += len(arrived)
-            self._incoming.write(arrived)
+            is_new = self._incoming.write(arrived)
 
     def _flush(self) -> None:
         if self._outgoing.pending:
