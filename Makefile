@@ -26,7 +26,7 @@ coverage: $(VENV)/dev $(CLIENTS)
 	$(PYTEST) --cov $(ARGS)
 
 bench: $(VENV)/bench benchmarks/node_modules
-	$(VENV)/bin/python -m benchmarks
+	$(VENV)/bin/python -m benchmarks $(if $(BASE),--base $(BASE)) $(ARGS)
 
 check: $(VENV)/dev
 	$(VENV)/bin/ruff check

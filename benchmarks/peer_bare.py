@@ -1,14 +1,18 @@
 """The ceiling for a server on http.server: a handler that sends the same bytes.
 
-    python peer_bare.py PORT FILE
+    python peer_bare.py PORT FILE [PEM]
 
-It fetches no token and checks nothing.  The replies are buffered (wbufsize): without
-that, head and body go out in two sends, and the second waits for an acknowledgement.
+With PEM, a certificate and its key, it serves HTTPS, and the thread of a connection
+shakes hands.  It fetches no token and checks nothing.  The replies are buffered
+(wbufsize): without that, head and body go out in two sends, and the second waits for an
+acknowledgement.
 """
 
+import ssl
 import sys
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import Any
 
 BODY = Path(sys.argv[2]).read_bytes()
 
@@ -33,6 +37,18 @@ class Handler(BaseHTTPRequestHandler):
 class Server(ThreadingHTTPServer):
     request_queue_size = 1024
     daemon_threads = True
+    tls: ssl.SSLContext | None = None
+
+    def finish_request(self, request: Any, client_address: Any) -> None:
+        if self.tls:
+            request = self.tls.wrap_socket(request, server_side=True)
+        super().finish_request(request, client_address)
+        if self.tls:
+            request.unwrap()
+            request.close()
 
 
+if len(sys.argv) > 3:
+    Server.tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    Server.tls.load_cert_chain(sys.argv[3])
 Server(("127.0.0.1", int(sys.argv[1])), Handler).serve_forever()

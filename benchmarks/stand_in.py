@@ -5,7 +5,7 @@ python -m benchmarks.stand_in CALLS_PER_SECOND   (0 for no quota)
 
 import sys
 
-from benchmarks.__main__ import KEY_ID, KEY_SECRET, LATENCY_SECONDS, ROLE_ARN
+from benchmarks.servers import KEY_ID, KEY_SECRET, LATENCY_SECONDS, ROLE_ARN
 from localcloud.sts import StsStandIn
 
 with StsStandIn(

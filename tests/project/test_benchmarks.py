@@ -1,16 +1,15 @@
-"""The table of the benchmarks says what the runs showed."""
+"""The tables of the benchmarks say what the rounds showed."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
-from benchmarks.__main__ import OURS, Row, cost_of_a_reused_token, table
+from benchmarks.__main__ import cost_of_a_reused_token
+from benchmarks.measure import Load, Row, Run, ab_figures
+from benchmarks.report import cold_table, table
+from benchmarks.servers import OURS
 
-RUN = Row(
-    peer=OURS,
-    quota=None,
-    connections=8,
-    keeps_alive=True,
+RUN = Run(
     replies=10_000,
     tokens=10_000,
     errors=0,
@@ -21,33 +20,86 @@ RUN = Row(
     cpu_seconds=4.0,
     sts_cpu_seconds=0.01,
     megabytes=50.0,
-    first_token_seconds=0.3,
 )
+ROW = Row(OURS, Load(8), [RUN], 0.3)
 
 
-def test_each_row_is_a_run_beside_ours() -> None:
-    peer = replace(RUN, peer="peer", replies=2_500, tokens=2_000, p99_ms=5.0, errors=3)
+def test_each_row_has_the_median_of_its_rounds_beside_ours() -> None:
+    runs = [
+        replace(RUN, replies=replies, tokens=2_000, p99_ms=5.0, errors=1)
+        for replies in (2_500, 2_000, 5_500)
+    ]
 
-    lines = table([RUN, peer]).splitlines()
+    lines = table([ROW, replace(ROW, peer="peer", runs=runs)]).splitlines()
 
-    assert lines[1] == "**8 connections kept alive, no quota**"
+    assert lines[1] == "**8 connections kept alive**"
     assert lines[5] == (
-        f"| {OURS} | 8 | 2,000 | 1.00 | 1.0 | 2.0 | 1.00 | 100.00% | 0.1 | 400 | 50 "
-        "| 0.30 |  |"
+        f"| {OURS} | 2,000 | 2,000 to 2,000 | 1.00 | 1.0 | 2.0 | 1.00 | 100.00% | 0.1 "
+        "| 400 | 50 | 0.30 |  |"
     )
     assert lines[6] == (
-        "| peer | 8 | 500 | 0.25 | 1.0 | 5.0 | 2.50 | 80.00% | 0.4 | 1,600 | 50 "
-        "| 0.30 | 3 errors |"
+        "| peer | 500 | 400 to 1,100 | 0.25 | 1.0 | 5.0 | 2.50 | 60.00% | 0.3 | 1,600 "
+        "| 50 | 0.30 | 3 errors |"
     )
 
 
 def test_a_stand_in_that_sets_the_pace_is_named() -> None:
-    slow = replace(RUN, peer="peer", sts_cpu_seconds=4.0)
+    slow = replace(ROW, peer="peer", runs=[replace(RUN, sts_cpu_seconds=4.0)])
 
-    *_, ours, peer = table([RUN, slow]).splitlines()
+    *_, ours, peer = table([ROW, slow]).splitlines()
 
     assert "bottleneck" not in ours
     assert peer.endswith("| the stand-in is the bottleneck |")
+
+
+def test_each_load_has_a_table_that_says_what_clients_do() -> None:
+    loads = [
+        Load(64, is_kept=False),
+        Load(64, is_kept=False, key="P-256"),
+        Load(64, is_kept=False, key="P-256", resumes=True),
+        Load(64, quota=100),
+    ]
+
+    lines = table([replace(ROW, load=load) for load in loads]).splitlines()
+
+    assert [line for line in lines if line.startswith("**")] == [
+        "**64 connections at a time, one for each request**",
+        "**64 connections at a time, one for each request, TLS with P-256, whole "
+        "handshakes**",
+        "**64 connections at a time, one for each request, TLS with P-256, sessions "
+        "resumed**",
+        "**64 connections kept alive, STS allows 100 calls/s**",
+    ]
+
+
+def test_a_start_is_shown_with_its_parts() -> None:
+    lines = cold_table({OURS: {"Python": 0.012, "together": 0.5}}).splitlines()
+
+    assert lines[3] == "| server | Python | together |"
+    assert lines[5] == f"| {OURS} | 12 | 500 |"
+
+
+def test_what_ab_prints_is_read() -> None:
+    output = """
+Time taken for tests:   2.500 seconds
+Complete requests:      1970
+Failed requests:        3
+   (Connect: 0, Receive: 0, Length: 3, Exceptions: 0)
+Non-2xx responses:      2
+
+  50%     52
+  99%    284
+ 100%   1072 (longest request)
+"""
+
+    assert ab_figures(output) == {
+        "replies": 1970,
+        "tokens": 1965,
+        "errors": 5,
+        "seconds": 2.5,
+        "p50_ms": 52.0,
+        "p99_ms": 284.0,
+    }
 
 
 def test_the_cost_of_a_reused_token_is_measured() -> None:

@@ -1,0 +1,354 @@
+"""The servers that are measured, and how each is started."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import http.client
+import ipaddress
+import json
+import os
+import secrets
+import shutil
+import socket
+import ssl
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import jwt
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
+from cryptography.hazmat.primitives.serialization import (
+    Encoding,
+    NoEncryption,
+    PrivateFormat,
+    PublicFormat,
+)
+
+from tokenserver.documents import Credentials, Token
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+KEY_ID, KEY_SECRET = "LTAIbench", "benchSecret"
+ROLE_ARN = "acs:ram::1234567890123456:role/bench"
+LATENCY_SECONDS = 0.02  # of each AssumeRole
+OURS, BEFORE = "sts-server", "sts-server, before"
+USERS = 64  # who log in, where users do
+KEYS = ("P-256", "RSA 2048")  # of certificates
+
+# Only this machine is asked, and its certificates are of today.
+ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
+
+
+# --- What there is --------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Peer:
+    """A server: its command and settings.
+
+    In the command PORT stands for its port, FOLDER for its folder, PEM for the file of
+    a certificate and its key.  It speaks TLS if its command has a PEM, or if *proxy*
+    has nginx do so in front of it.
+    """
+
+    name: str
+    command: list[str]
+    settings: dict[str, Any] = field(default_factory=dict)
+    logins: tuple[str, ...] = ()  # login tokens, which requests have in turn
+    proxy: bool = False
+
+    @property
+    def speaks_tls(self) -> bool:
+        return self.proxy or "PEM" in self.command
+
+
+PYTHON = sys.executable
+BARE = "bare http.server"
+BARE_COMMAND = [PYTHON, str(HERE / "peer_bare.py"), "PORT", "FOLDER/body.json"]
+
+
+def our_command(root: Path) -> list[str]:
+    """Return the command of the server in *root*."""
+    command = [PYTHON, str(root / "sts_server.py"), "PORT", "--bind", "127.0.0.1"]
+    return [*command, "--config", "FOLDER/config.json"]
+
+
+def plain_peers(folder: Path, before: Path | None) -> list[Peer]:
+    """Return those that speak HTTP; *before* is the root of another version of ours."""
+    ours = our_command(ROOT)
+    gunicorn = [PYTHON, "-m", "gunicorn", "--bind", "127.0.0.1:PORT"]
+    workers = 2 * (os.cpu_count() or 1) + 1  # as gunicorn's documentation advises
+    gunicorn += ["--workers", str(workers), "--threads", "16", "peer_flask:app"]
+    express = ["node", str(HERE / "peer_express.mjs"), "PORT"]
+    return [
+        Peer(OURS, ours),
+        *([Peer(BEFORE, our_command(before))] if before else []),
+        Peer(BARE, BARE_COMMAND),
+        *login_peers(folder, ours, before),
+        Peer("without reuse", ours, {"TokenReuseTime": 0, "StsCallsPerSecond": 10_000}),
+        Peer("Flask, gunicorn", gunicorn),
+        Peer("Express, ali-oss", express),
+    ]
+
+
+def tls_peers(folder: Path, before: Path | None) -> list[Peer]:
+    """Return those that speak HTTPS."""
+    tls = ["--tls-cert", "PEM"]
+    ours = [*our_command(ROOT), *tls]
+    node = ["node", str(HERE / "peer_node.mjs"), "PORT", "FOLDER/body.json", "PEM"]
+    return [
+        Peer(OURS, ours),
+        *([Peer(BEFORE, [*our_command(before), *tls])] if before else []),
+        Peer(f"nginx, {OURS}", our_command(ROOT), proxy=True),
+        Peer(BARE, [*BARE_COMMAND, "PEM"]),
+        Peer("Node", node),
+        *login_peers(folder, ours, before),
+    ]
+
+
+def login_peers(folder: Path, ours: list[str], before: Path | None) -> Iterator[Peer]:
+    """Yield ours for users who log in, and the version before."""
+    for algorithm in ("HS256", "RS256"):
+        yield (peer := with_logins(OURS, algorithm, ours, folder))
+        if before:
+            command = [
+                str(before / "sts_server.py") if i == 1 else word
+                for i, word in enumerate(ours)
+            ]
+            name = f"{BEFORE}, {algorithm} logins"
+            yield Peer(name, command, peer.settings, peer.logins)
+
+
+def with_logins(name: str, algorithm: str, command: list[str], folder: Path) -> Peer:
+    """Return a server for users who log in with JWTs of *algorithm*."""
+    issuer, audience = "https://login.example.com/", "benchmark"
+    private: Any = secrets.token_bytes(32)
+    public, place = private, "SecretFile"
+    if algorithm == "RS256":
+        private = rsa.generate_private_key(65537, 2048)
+        key = private.public_key()
+        public = key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+        place = "PublicKeyFile"
+    key_file = folder / f"{secrets.token_hex(4)}.key"
+    write_secret(key_file, public)
+    claims = {"iss": issuer, "aud": audience, "exp": int(time.time()) + 24 * 3600}
+    section = {"Issuer": issuer, "Audience": audience, place: str(key_file)}
+    return Peer(
+        f"{name}, {algorithm} logins",
+        command,
+        {"Authentication": section, "ObjectPrefix": "users/$USER_ID/"},
+        tuple(
+            jwt.encode({**claims, "sub": f"user-{number}"}, private, algorithm)
+            for number in range(USERS)
+        ),
+    )
+
+
+def write_secret(path: Path, content: bytes) -> None:
+    path.touch(mode=0o600)
+    path.write_bytes(content)
+
+
+def write_certificate(path: Path, kind: str) -> None:
+    """Write a certificate for 127.0.0.1, and its key of *kind*, into one file."""
+    key: Any = ec.generate_private_key(ec.SECP256R1())
+    if kind != "P-256":
+        key = rsa.generate_private_key(65537, 2048)
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now, day = datetime.datetime.now(datetime.timezone.utc), datetime.timedelta(days=1)
+    address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - day)
+        .not_valid_after(now + day)
+        .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+        .sign(key, hashes.SHA256())
+    )
+    private = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    write_secret(path, certificate.public_bytes(Encoding.PEM) + private)
+
+
+def version_before(commit: str, folder: Path) -> Path | None:
+    """Return the root of the project as it was at *commit*, if there is one."""
+    if not commit:
+        return None
+    root = folder / "before"
+    root.mkdir()
+    git = ["git", "-C", str(ROOT), "archive", commit]
+    archive = subprocess.run(git, check=True, stdout=subprocess.PIPE).stdout
+    subprocess.run(["tar", "-x", "-C", str(root)], input=archive, check=True)
+    return root
+
+
+# --- STS ------------------------------------------------------------------------
+
+
+class Sts:
+    """The STS stand-in in a process of its own."""
+
+    def __init__(self, quota: int | None) -> None:
+        command = [PYTHON, "-m", "benchmarks.stand_in", str(quota or 0)]
+        self.process = subprocess.Popen(
+            command, cwd=ROOT, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.url = self._hear()
+
+    def _hear(self) -> str:
+        assert self.process.stdout
+        return self.process.stdout.readline().strip()
+
+    def calls(self) -> int:
+        """Return how many calls came since this was asked last."""
+        assert self.process.stdin
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return int(self._hear())
+
+    def close(self) -> None:
+        with self.process:
+            assert self.process.stdin
+            self.process.stdin.close()
+
+
+# --- One of them, running -------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Running:
+    """A server that runs: its processes, where to ask it, and the login tokens."""
+
+    peer: Peer
+    processes: tuple[int, ...]
+    url: str
+    logins: Path
+    first_token_seconds: float
+
+
+@contextlib.contextmanager
+def running(peer: Peer, sts_url: str, folder: Path, pem: Path) -> Iterator[Running]:
+    """Run *peer* in *folder*, with nginx in front of it where it is to be."""
+    folder.mkdir()
+    write_secret(folder / "config.json", json.dumps(settings(peer, sts_url)).encode())
+    (folder / "body.json").write_bytes(sample_reply())
+    logins = folder / "logins"
+    logins.write_text("\n".join(peer.logins), encoding="ascii")
+    port = behind = free_port()
+    values = {"FOLDER": str(folder), "PEM": str(pem), "PORT": str(port)}
+    begin = time.monotonic()
+    with contextlib.ExitStack() as stack:
+        processes = [stack.enter_context(started(peer.command, values))]
+        if peer.proxy:
+            port = free_port()
+            values |= {"PORT": str(port), "BEHIND": str(behind)}
+            conf = filled((HERE / "nginx.conf").read_text(), values)
+            (folder / "nginx.conf").write_text(conf)
+            nginx = shutil.which("nginx", path=f"{os.environ['PATH']}:/usr/sbin")
+            command = [nginx or "nginx", "-p", "FOLDER", "-c", "FOLDER/nginx.conf"]
+            command += ["-e", "FOLDER/nginx.error.log"]
+            processes.append(stack.enter_context(started(command, values)))
+        url = f"{'https' if peer.speaks_tls else 'http'}://127.0.0.1:{port}/"
+        for login in peer.logins or [""]:
+            if not has_token(url, processes, login):
+                raise SystemExit(f"benchmarks: {peer.name} ended:\n{tail(folder)}")
+        seconds = time.monotonic() - begin
+        pids = tuple(process.pid for process in processes)
+        yield Running(peer, pids, url, logins, seconds)
+
+
+def settings(peer: Peer, sts_url: str) -> dict[str, Any]:
+    return {
+        "AccessKeyID": KEY_ID,
+        "AccessKeySecret": KEY_SECRET,
+        "RoleArn": ROLE_ARN,
+        "TokenExpireTime": "900",
+        "PolicyFile": str(ROOT / "policy" / "bucket_write_policy.txt"),
+        "BucketName": "my-bucket",
+        "ObjectPrefix": "photos/",
+        "StsEndpoint": sts_url,
+        **peer.settings,
+    }
+
+
+def filled(text: str, values: dict[str, str]) -> str:
+    for name, value in values.items():
+        text = text.replace(name, value)
+    return text
+
+
+@contextlib.contextmanager
+def started(
+    command: list[str], values: dict[str, str]
+) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a command of which the words in capitals are filled in."""
+    folder = Path(values["FOLDER"])
+    environment = {"CONFIG": str(folder / "config.json"), "NODE_ENV": "production"}
+    with (
+        (folder / "log").open("ab") as log,
+        subprocess.Popen(
+            [filled(word, values) for word in command],
+            cwd=HERE,
+            env=os.environ | environment,
+            stdout=log,
+            stderr=log,
+        ) as process,
+    ):
+        try:
+            yield process
+        finally:
+            process.terminate()
+
+
+def free_port() -> int:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port: int = free.getsockname()[1]
+    return port
+
+
+def sample_reply() -> bytes:
+    """Return a document of the length of those that the stand-in's tokens make."""
+    token = Token(
+        Credentials(
+            access_key_id="STS." + "0" * 24,
+            access_key_secret="x" * 40,
+            security_token="x" * 406,
+            expiration="2026-01-02T03:04:05Z",
+            last_updated="",
+        )
+    )
+    return token.document
+
+
+def has_token(url: str, processes: list[subprocess.Popen[bytes]], login: str) -> bool:
+    """Wait until *url* gives a token for *login*; return whether it ever will."""
+    while all(process.poll() is None for process in processes):
+        with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
+            if ask(url, login)["StatusCode"] == 200:
+                return True
+        time.sleep(0.002)
+    return False
+
+
+def tail(folder: Path) -> str:
+    """Return the end of what a server has printed."""
+    return (folder / "log").read_text(errors="replace")[-1000:]
+
+
+def ask(url: str, login: str) -> Any:
+    """Return the document that *url* has for *login*."""
+    scheme, _, host = url.rstrip("/").partition("://")
+    connection = http.client.HTTPConnection(host, timeout=10)
+    if scheme == "https":
+        connection = http.client.HTTPSConnection(host, timeout=10, context=ANYBODY)
+    headers = {"Authorization": f"Bearer {login}"} if login else {}
+    with contextlib.closing(connection):
+        connection.request("GET", "/", headers=headers)
+        return json.loads(connection.getresponse().read())
