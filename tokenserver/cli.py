@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import gc
 import ipaddress
 import logging
 import os
@@ -180,6 +181,7 @@ def run(options: argparse.Namespace) -> int:
             return cannot_listen(options.bind, options.metrics_port, error)
     watch = FileWatch(config, *([tls] if tls else []))
     watch.start()
+    gc.freeze()  # what is there now stays; the collector need not look at it again
     return serve(server, welcome(server, config.current()), watch)
 
 
