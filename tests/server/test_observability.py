@@ -323,9 +323,9 @@ def test_lines_of_many_threads_are_whole() -> None:
             log_reply(line)
 
     read_end, write_end = os.pipe()
-    with open(read_end) as log, ThreadPoolExecutor(len(lines) + 1) as pool:
+    with os.fdopen(read_end) as log, ThreadPoolExecutor(len(lines) + 1) as pool:
         reading = pool.submit(log.readlines)
-        with open(write_end, "w") as stderr, logged_to(stderr) as logger:
+        with os.fdopen(write_end, "w") as stderr, logged_to(stderr) as logger:
             logging_all = [pool.submit(log_often, line) for line in lines]
             for _ in range(300):
                 logger.warning("a warning")

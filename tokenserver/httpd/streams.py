@@ -59,7 +59,7 @@ class Stream:
             self._on_large()
         return arrived
 
-    def send(self, data: bytes, is_last: bool = False) -> None:
+    def send(self, data: bytes, is_last: bool = False) -> None:  # noqa: ARG002 (of TLS)
         """Send *data* within SEND_SECONDS; *is_last* says that nothing follows."""
         sent = self._send_at_once(data)
         if sent < len(data):  # the client reads more slowly than we write
