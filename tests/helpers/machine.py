@@ -32,6 +32,19 @@ def wait_until(condition: Callable[[], bool]) -> None:
 
 
 @contextlib.contextmanager
+def many_files() -> Iterator[None]:
+    """Let this process open as many files as a server has connections."""
+    import resource  # which Windows has not
+
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
+
+
+@contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
     """Give a port of 127.0.0.1 that nobody else is given, and where nobody listens.
 

@@ -157,11 +157,12 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def usage(process: subprocess.Popen[str]) -> dict[str, int]:
-    """Return threads, open files and peak memory in MB of a running server."""
+    """Return threads, open files, memory and its peak in MB of a running server."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     values = dict(re.findall(r"(\w+):\s+(\d+)", status))
     return {
         "threads": int(values["Threads"]),
         "files": len([*Path(f"/proc/{process.pid}/fd").iterdir()]),
+        "MB": int(values["VmRSS"]) // 1024,
         "peak MB": int(values["VmHWM"]) // 1024,
     }

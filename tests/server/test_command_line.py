@@ -19,7 +19,12 @@ from typing import NoReturn
 import pytest
 from helpers.client import connect, request
 from helpers.login.service import AUDIENCE, ISSUER, service
-from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
+from helpers.machine import (
+    PATIENCE_SECONDS,
+    many_files,
+    reserved_port,
+    wait_until,
+)
 from helpers.processes import (
     call,
     command,
@@ -439,6 +444,42 @@ def test_200_connections_that_wait_cost_little(config: Path) -> None:
     assert before["peak MB"] < 75
     assert during["peak MB"] < 120
     assert during["threads"] > 200
+
+
+@contextlib.contextmanager
+def answered(port: int, number: int) -> Iterator[None]:
+    """Hold so many connections open that have had a reply."""
+    with contextlib.ExitStack() as stack:
+        for _ in range(number):
+            address = ("127.0.0.1", port)
+            client = socket.create_connection(address, PATIENCE_SECONDS)
+            stack.enter_context(client).sendall(b"GET / HTTP/1.1\r\nHost: app\r\n\r\n")
+            assert client.recv(1)
+        yield
+
+
+@LINUX
+@pytest.mark.slow
+def test_threads_and_memory_of_1000_connections_are_given_back(
+    tmp_path: Path, sts: StsStandIn
+) -> None:
+    config = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
+    with (
+        many_files(),
+        running("--config", config, stderr=subprocess.DEVNULL) as (process, port),
+    ):
+        with answered(port, 50):  # with what is made once, and kept
+            pass
+        before = usage(process)
+        for _ in range(2):
+            with answered(port, 1000):
+                during = usage(process)
+            wait_until(lambda: usage(process)["threads"] < 10)
+        after = usage(process)
+
+    assert during["threads"] > 500  # many end with their request when they get scarce
+    assert after["files"] <= before["files"]
+    assert after["MB"] <= before["MB"] + 10
 
 
 @LINUX

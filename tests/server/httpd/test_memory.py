@@ -7,17 +7,16 @@ for what nobody thought of.
 from __future__ import annotations
 
 import contextlib
-import resource
 import socket
 import ssl
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from helpers.certificates import issue
-from helpers.machine import PATIENCE_SECONDS
+from helpers.machine import PATIENCE_SECONDS, many_files
 from helpers.settings import write_config
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
@@ -67,17 +66,6 @@ BODY = b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 65535\r\n\r\n" + bytes(
 )
 KEPT = b"GET /healthz HTTP/1.1\r\nHost: app\r\n\r\n"
 HELLO = b"\x16\x03\x01\x40\0\x01\0\x40\0" + bytes(16 * 1024 - 100)
-
-
-@contextlib.contextmanager
-def many_files() -> Iterator[None]:
-    """Let this process open as many files as there are connections."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (min(hard, 4096), hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 def plain(port: int) -> socket.socket:

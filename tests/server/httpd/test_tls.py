@@ -418,6 +418,23 @@ def test_sessions_are_for_the_client_to_keep(
         assert second.session_reused == is_reused
 
 
+def test_phone_that_comes_back_with_its_ticket_shakes_hands_in_brief(
+    server: RunningServer, authority: Pair
+) -> None:
+    context = client_context(authority, TLS_1_3)
+    with connect_tls(server.port, context) as first:
+        first.sendall(LAST_GET)
+        assert parse_replies(read_to_end(first))[0].status == 200
+        session = first.session  # tickets come with the reply
+
+    with context.wrap_socket(
+        connect(server.port), server_hostname="127.0.0.1", session=session
+    ) as second:
+        second.sendall(LAST_GET)
+        assert parse_replies(read_to_end(second))[0].status == 200
+        assert second.session_reused
+
+
 # --- Clients that stall ---------------------------------------------------------
 
 Stall = Callable[[RunningServer, ssl.SSLContext], socket.socket]
