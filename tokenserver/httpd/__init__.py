@@ -9,7 +9,7 @@ connections.  The rest of BaseHTTPRequestHandler reads and writes in its own way
 would fail here.
 
     request.py     bytes -> Request, pure
-    body.py        bodies, which mean nothing here and are dropped as they come
+    body.py        bodies, dropped as they come unless the application wants one
     reply.py       Reply -> bytes
     origins.py     which web pages may read replies, and whose address a request has
     streams.py     the bytes of a connection, plain or in TLS

@@ -1,4 +1,4 @@
-"""Bodies, which mean nothing here and are dropped as they come."""
+"""Bodies, which are dropped as they come unless the application wants one."""
 
 from __future__ import annotations
 
@@ -24,12 +24,14 @@ CHUNK_LINE = re.compile(
 
 
 class Body:
-    """A body of *length* bytes.  Raises BodyTooLarge."""
+    """A body of *length* bytes; *kept* has them if *is_kept*.  Raises BodyTooLarge."""
 
-    def __init__(self, length: int) -> None:
+    def __init__(self, length: int, is_kept: bool = False) -> None:
         if length > MAX_BODY_BYTES:
             raise BodyTooLarge
         self._left = length
+        self._is_kept = is_kept
+        self.kept = bytearray()
 
     def drop(self, received: bytearray) -> bool:
         """Take what belongs to the body out of *received*; return whether it ended.
@@ -37,6 +39,8 @@ class Body:
         Raises RequestError for one that cannot become valid any more.
         """
         part = min(self._left, len(received))
+        if self._is_kept:
+            self.kept += received[:part]
         del received[:part]
         self._left -= part
         return not self._left
@@ -50,8 +54,8 @@ class ChunkedBody(Body):
     section that of header lines; both are dropped too.
     """
 
-    def __init__(self) -> None:
-        super().__init__(0)
+    def __init__(self, is_kept: bool = False) -> None:
+        super().__init__(0, is_kept)
         self._drop_line = self._drop_size  # what the next line is
         self._size = 0  # of all chunks so far
         self._framing = 0  # bytes of all other lines so far
@@ -120,6 +124,8 @@ def malformed() -> MalformedRequest:
     return MalformedRequest("The chunked body is malformed.")
 
 
-def body_of(request: Request) -> Body:
+def body_of(request: Request, is_kept: bool = False) -> Body:
     """Return the body of *request*, which has still to arrive.  Raises BodyTooLarge."""
-    return ChunkedBody() if request.is_chunked else Body(request.body_length)
+    if request.is_chunked:
+        return ChunkedBody(is_kept)
+    return Body(request.body_length, is_kept)

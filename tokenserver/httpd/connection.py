@@ -64,6 +64,9 @@ class Host(Protocol):
     def snapshot(self) -> Snapshot:
         """Return what is configured now."""
 
+    def wants_body(self, request: Request) -> bool:
+        """Return whether answer() needs the body of a *request* with this head."""
+
     def answer(self, request: Request, snapshot: Any) -> Reply:
         """Return the reply to a *request* other than OPTIONS.  Raises RequestError."""
 
@@ -190,7 +193,7 @@ class StrictHandler(BaseHTTPRequestHandler):
     # Reading
 
     def receive_request(self, parser: HeadParser) -> Request | None:
-        """Return the next request, its body dropped, or None if the client sends none.
+        """Return the next request, or None if the client sends none.
 
         Raises RequestError.
         """
@@ -209,9 +212,8 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.is_first = False
         while (request := parser.take(self.received)) is None:
             self.receive_more(deadline, "head")
-        if request.body_length or request.is_chunked:
-            self.drop_body(request)
-        return request
+        has_body = request.is_chunked or request.body_length > 0
+        return self.with_body(request) if has_body else request
 
     def receive_idle(self, deadline: float) -> bytes:
         """Return what a client sends that has no request under way, b"" for nothing."""
@@ -241,9 +243,12 @@ class StrictHandler(BaseHTTPRequestHandler):
             raise MalformedRequest(f"The request ended within its {part}.")
         self.received += arrived
 
-    def drop_body(self, request: Request) -> None:
-        """Read the body of *request* to its end.  Raises RequestError."""
-        body = body_of(request)
+    def with_body(self, request: Request) -> Request:
+        """Read the body of *request* to its end; return *request* with it if wanted.
+
+        Raises RequestError.
+        """
+        body = body_of(request, self.server.wants_body(request))
         deadline = time.monotonic() + BODY_SECONDS
         has_ended = body.drop(self.received)
         if request.is_asked_to_continue and not has_ended:
@@ -251,6 +256,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         while not has_ended:
             self.receive_more(deadline, "body")
             has_ended = body.drop(self.received)
+        return request._replace(body=bytes(body.kept)) if body.kept else request
 
     # Replying
 

@@ -146,7 +146,7 @@ class RequestLine(NamedTuple):
 
 
 class Request(NamedTuple):
-    """A request but for its body, which means nothing here."""
+    """A request.  Its body is kept only if the application wants it."""
 
     method: str
     path: str  # as it is written, without the query
@@ -156,6 +156,7 @@ class Request(NamedTuple):
     is_chunked: bool
     is_asked_to_continue: bool  # before its client sends the body
     is_last: bool  # of its connection
+    body: bytes = b""
 
 
 TOKEN = r"[!#$%&'*+.^_`|~0-9A-Za-z-]+"

@@ -89,6 +89,10 @@ class StrictServer(HTTPServer):
         """Return what is configured now."""
         raise NotImplementedError
 
+    def wants_body(self, _request: Request) -> bool:
+        """Return whether answer() needs the body of a request with this head."""
+        return False
+
     def answer(self, request: Request, snapshot: Any) -> Reply:
         """Return the reply to a *request* other than OPTIONS.
 
