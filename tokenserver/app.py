@@ -249,7 +249,10 @@ class TokenServer(StrictServer):
             return Reply(HTTPStatus.OK, content_type=content_type)
         call = grant.call_for(user)
         if before == UPLOAD_CONFIG_PATH and grant.bucket:
-            body = upload_config(grant.bucket, grant.folder(user))
+            strings = grant.callback_strings(user)
+            body = upload_config(
+                grant.bucket, grant.folder(user), strings and strings[:2]
+            )
             reply = Reply(
                 HTTPStatus.OK, body, JSON_TYPE, session=call.role_session_name
             )

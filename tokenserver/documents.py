@@ -77,21 +77,25 @@ class Token:
 # --- Where to upload ------------------------------------------------------------
 
 
-def upload_config(bucket: Bucket, folder: str) -> bytes:
+def upload_config(
+    bucket: Bucket, folder: str, callback: tuple[str, str] | None = None
+) -> bytes:
     """Return what a client needs to know beside its token, which has other names.
 
     It is not in the token's document, because ali-oss takes all of that for options.
+    *callback* is what a client passes to OSS with an upload that is to be reported.
     """
-    return encode(
-        {
-            "bucket": bucket.name,
-            "region": bucket.region,
-            "endpoint": bucket.client_endpoint,
-            "cname": bucket.is_cname,
-            "host": bucket.host,
-            "dir": folder,
-        }
-    )
+    document: Document = {
+        "bucket": bucket.name,
+        "region": bucket.region,
+        "endpoint": bucket.client_endpoint,
+        "cname": bucket.is_cname,
+        "host": bucket.host,
+        "dir": folder,
+    }
+    if callback:
+        document["callback"], document["callback-var"] = callback
+    return encode(document)
 
 
 # --- Errors ---------------------------------------------------------------------

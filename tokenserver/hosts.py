@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 AUTHORITY = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 URL = re.compile(r"(?:(https?)://)?([^/?#@]+)/?")
+FULL_URL = re.compile(r"(https?)://([^/?#@]+)(/[!\"$->@-~]*)?(\?[!\"$-~]*)?")
 
 
 def parse_authority(text: str) -> tuple[str, int | None]:
@@ -74,3 +75,34 @@ def base_url(text: str) -> BaseUrl:
     if not match:
         raise ValueError(f"{text!r} is not a URL without a path")
     return BaseUrl(match[1] or "https", *parse_authority(match[2].lower()))
+
+
+@dataclass(frozen=True)
+class Url:
+    """A URL with a path, and a query if it has one."""
+
+    base: BaseUrl
+    path: str
+    query: str  # with its "?"
+
+    @property
+    def target(self) -> str:
+        """What a request for it asks for."""
+        return f"{self.path}{self.query}"
+
+    @property
+    def text(self) -> str:
+        """The URL."""
+        return f"{self.base.text}{self.target}"
+
+
+def parse_url(text: str) -> Url:
+    """Return the URL that *text* is, without a user and a fragment.
+
+    Raises ValueError.
+    """
+    match = FULL_URL.fullmatch(text)
+    if not match:
+        raise ValueError(f"{text!r} is not a URL")
+    base = BaseUrl(match[1], *parse_authority(match[2].lower()))
+    return Url(base, match[3] or "/", match[4] or "")

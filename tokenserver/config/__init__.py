@@ -9,7 +9,8 @@
     isolation.py   whether some user may get what is another's
     denied.py      the list of users who are shut out
     grants.py      what a path hands out, and the AssumeRole call for it
-    load_*.py      the parts of config.json: logins, grants, where the bucket is
+    callback.py    how OSS reports uploads
+    load_*.py      the parts of config.json: logins, grants, buckets, callback
     load.py        config.json -> Config, with all problems at once; Config in force
     tls.py         the certificate in force
 

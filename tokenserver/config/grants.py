@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass, field
 from typing import Any
 
+from tokenserver.config.callback import UPLOAD_SECONDS, Callback, CallbackStrings
 from tokenserver.config.policy import USER_MARK, SessionPolicy
 from tokenserver.login.users import role_session_name
 from tokenserver.oss.bucket import Bucket
+from tokenserver.oss.callback import Ticket
 
 CREDENTIALS_PATH, UPLOAD_CONFIG_PATH = "/credentials", "/upload-config"
 HEALTH_PATH, READY_PATH, ICON_PATH = "/healthz", "/readyz", "/favicon.ico"
@@ -100,6 +103,7 @@ class Grant:
     has_credentials_uri: bool  # below /credentials
     bucket: Bucket | None  # where clients upload to, if the operator says so
     object_prefix: str  # with USER_MARK where the user stands
+    callback: Callback | None = None  # by which OSS reports uploads, if it does
 
     def own_statements(self, user: str) -> list[dict[str, Any]]:
         """Return denials of what the grant allows to *user* alone."""
@@ -115,3 +119,23 @@ class Grant:
     def call_for(self, user: str | None) -> UserCall:
         """Return the call for a verified *user*, or for anybody."""
         return UserCall(self.template, user)
+
+    def callback_strings(
+        self, user: str | None, now: float | None = None
+    ) -> CallbackStrings | None:
+        """Return what has OSS report what a verified *user* uploads, or anybody.
+
+        It is good UPLOAD_SECONDS longer than a token of *now*, in unix seconds.  None
+        if uploads are not reported.
+        """
+        if not self.callback or not self.bucket:
+            return None
+        now = time.time() if now is None else now
+        ticket = Ticket(
+            grant=self.path,
+            user=user or "",
+            bucket=self.bucket.name,
+            prefix=self.folder(user),
+            until=int(now) + self.template.duration_seconds + UPLOAD_SECONDS,
+        )
+        return self.callback.strings(ticket)

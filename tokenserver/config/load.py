@@ -12,8 +12,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tokenserver.config import settings as table
+from tokenserver.config.callback import Callback
 from tokenserver.config.files import LiveFiles, Read
 from tokenserver.config.grants import CallTemplate, Grant
+from tokenserver.config.load_callback import load_callback
 from tokenserver.config.load_grants import load_grants
 from tokenserver.config.load_login import load_denied, load_login
 from tokenserver.config.source import Source
@@ -44,6 +46,7 @@ class Config:
     login: LoginVerifier | None
     denied: Mapping[str, float]  # users who are shut out, as LoginRules has them
     http: HttpSettings
+    callback: Callback | None  # by which OSS reports uploads
     sts_calls_per_second: int
     warnings: tuple[str, ...]
     shown: Mapping[str, str]  # what is set, without secrets
@@ -77,7 +80,8 @@ def load_config(
     template = load_template(source)
     denied = load_denied(source)
     login = load_login(source, {} if key_sets is None else key_sets, denied)
-    grants = load_grants(source, template)
+    callback = load_callback(source)
+    grants = load_grants(source, template, callback)
     http = load_http(source)
     sts_calls_per_second = settings[table.STS_RATE]
     for key, problem in settings.unknown():
@@ -94,6 +98,7 @@ def load_config(
         login=login,
         denied=denied,
         http=http,
+        callback=callback,
         sts_calls_per_second=sts_calls_per_second,
         warnings=tuple(dict.fromkeys(source.warnings)),
         shown=source.shown,

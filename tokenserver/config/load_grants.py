@@ -7,6 +7,7 @@ from collections.abc import Collection, Iterable, Iterator
 from dataclasses import replace
 
 from tokenserver.config import settings as table
+from tokenserver.config.callback import Callback
 from tokenserver.config.grants import RESERVED_PATHS, CallTemplate, Grant
 from tokenserver.config.isolation import (
     Place,
@@ -30,6 +31,7 @@ from tokenserver.config.settings import Section
 from tokenserver.config.source import Source
 from tokenserver.errors import ConfigError
 from tokenserver.logs import printable
+from tokenserver.oss.bucket import Bucket
 
 GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a URL
 MAX_GRANTS = 100
@@ -39,13 +41,16 @@ PLACEHOLDER_OF = {
 }
 
 
-def load_grants(source: Source, template: CallTemplate) -> list[Grant]:
+def load_grants(
+    source: Source, template: CallTemplate, callback: Callback | None = None
+) -> list[Grant]:
     """Return what the paths hand out; without Grants, what any path does.
 
-    *template* is what their calls have in common.
+    *template* is what their calls have in common, *callback* how their uploads are
+    reported.
     """
     if not source.has_grants:
-        grant = load_grant("/", source, source.settings, template)
+        grant = load_grant("/", source, source.settings, template, callback)
         grants = [replace(grant, has_credentials_uri=True)]
         if table.CREDENTIALS_URI in source.settings:
             source.warn(
@@ -56,7 +61,7 @@ def load_grants(source: Source, template: CallTemplate) -> list[Grant]:
     else:
         sections = grant_sections(source)
         grants = [
-            load_grant(path, source, section, template)
+            load_grant(path, source, section, template, callback)
             for path, section in sections.items()
         ]
         if len(grants) > MAX_GRANTS:
@@ -99,7 +104,11 @@ def grant_sections(source: Source) -> dict[str, Section]:
 
 
 def load_grant(
-    path: str, source: Source, settings: Section, template: CallTemplate
+    path: str,
+    source: Source,
+    settings: Section,
+    template: CallTemplate,
+    callback: Callback | None,
 ) -> Grant:
     """Return what *path* hands out."""
     for setting in (
@@ -107,20 +116,48 @@ def load_grant(
         table.TOKEN_EXPIRE_TIME,
         table.TOKEN_REUSE_TIME,
         table.CREDENTIALS_URI,
+        table.CALLBACK,
     ):
         settings.use(setting)
     duration_seconds = settings[table.TOKEN_EXPIRE_TIME]
     object_prefix = load_object_prefix(source, settings)
     policy, policy_file = load_policy(source, settings, object_prefix)
+    bucket = load_bucket(source, settings)
     return Grant(
         path,
         replace(template, duration_seconds=duration_seconds, policy=policy),
         reuse_seconds(settings, duration_seconds),
         policy_file,
         settings[table.CREDENTIALS_URI],
-        load_bucket(source, settings),
+        bucket,
         object_prefix,
+        grant_callback(source, settings, callback, bucket),
     )
+
+
+def grant_callback(
+    source: Source,
+    settings: Section,
+    callback: Callback | None,
+    bucket: Bucket | None,
+) -> Callback | None:
+    """Return how uploads of a grant are reported, None if they are not."""
+    is_own = settings is not source.settings and table.CALLBACK.name in settings.values
+    if settings[table.CALLBACK] is None:  # false, or missing everywhere
+        return None
+    if is_own:
+        settings.note(
+            table.CALLBACK.name,
+            "is an object; it must be false here, or left out: all grants share the "
+            "one at the top",
+        )
+    elif callback and not bucket:
+        source.warn(
+            "Callback has no effect without Region, because clients are told of it by "
+            "/upload-config",
+            settings.where,
+        )
+    return callback
 
 
 def reuse_seconds(settings: Section, duration_seconds: int) -> int:

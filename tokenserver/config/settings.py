@@ -58,6 +58,15 @@ def section(value: Any) -> dict[str, Any]:
     raise ValueError("must be an object, {...}")
 
 
+def section_or_false(value: Any) -> dict[str, Any] | None:
+    """Return an object, which has settings of its own, None for false."""
+    if value is False:
+        return None
+    if isinstance(value, dict):
+        return value
+    raise ValueError("must be an object, {...}, or false")
+
+
 def key_text(value: Any) -> str:
     """Return a part of a key pair, which no message repeats."""
     found = text(value)
@@ -161,6 +170,7 @@ TRUSTED_PROXIES = Setting[tuple[str, ...]]("TrustedProxies", texts, ())
 AUTHENTICATION = Setting[dict[str, Any]]("Authentication", section, {})
 DENIED_USERS_FILE = Setting("DeniedUsersFile", text, "")
 GRANTS = Setting[dict[str, Any]]("Grants", section, {})
+CALLBACK = Setting[dict[str, Any] | None]("Callback", section_or_false, None)
 
 POLICY_FILE = Setting("PolicyFile", text, "")
 BUCKET = Setting(
@@ -209,6 +219,7 @@ GRANT_SETTINGS: tuple[Setting[Any], ...] = (
     TOKEN_EXPIRE_TIME,
     TOKEN_REUSE_TIME,
     CREDENTIALS_URI,
+    CALLBACK,
 )
 SETTINGS: tuple[Setting[Any], ...] = (
     ACCESS_KEY_ID,
@@ -243,6 +254,19 @@ LOGIN_SETTINGS: tuple[Setting[Any], ...] = (
     ALGORITHMS,
     LEEWAY,
     USER_CLAIM,
+)
+
+CALLBACK_URL = Setting("Url", text, "")
+VARIABLES = Setting[tuple[str, ...]]("Variables", texts, ())
+UPLOADS_FILE = Setting("UploadsFile", text, "")
+FORWARD_URL = Setting("ForwardUrl", text, "")
+CALLBACK_SETTINGS: tuple[Setting[Any], ...] = (
+    CALLBACK_URL,
+    SECRET_FILE,
+    VARIABLES,
+    UPLOADS_FILE,
+    FORWARD_URL,
+    PUBLIC_KEY_FILE,
 )
 
 
