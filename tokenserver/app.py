@@ -12,6 +12,7 @@ from http import HTTPStatus
 from urllib.parse import parse_qs, unquote
 
 from tokenserver.check.hints import HintLog
+from tokenserver.config.callback import Callback
 from tokenserver.config.grants import (
     CREDENTIALS_PATH,
     HEALTH_PATH,
@@ -42,9 +43,17 @@ from tokenserver.errors import (
     UserNotAllowed,
 )
 from tokenserver.httpd.reply import Reply
-from tokenserver.httpd.request import NotFound, Request, RequestError
+from tokenserver.httpd.request import (
+    MethodNotAllowed,
+    NotFound,
+    Request,
+    RequestError,
+)
 from tokenserver.httpd.server import StrictServer
+from tokenserver.login.users import role_session_name
+from tokenserver.logs import printable
 from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
+from tokenserver.uploads.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
@@ -189,13 +198,21 @@ def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
     return grant, before
 
 
-def is_reserved_in_disguise(path: str) -> bool:
+def is_reserved_in_disguise(path: str, callback: Callback | None = None) -> bool:
     """Return whether *path* is a reserved one but for its percent-encoding.
 
     A proxy in front may have rules for the path as it is written, so a path has one
     spelling here: /%63redentials is not /credentials, and nothing else either.
     """
-    return "%" in path and unquote(path) in RESERVED_PATHS
+    if "%" not in path:
+        return False
+    decoded = unquote(path)
+    return decoded in RESERVED_PATHS or is_for_oss(decoded, callback)
+
+
+def is_for_oss(path: str, callback: Callback | None) -> bool:
+    """Return whether *path* is that of Callback.Url."""
+    return callback is not None and path == callback.url.path
 
 
 # --- The server -----------------------------------------------------------------
@@ -214,7 +231,8 @@ class TokenServer(StrictServer):
     ) -> None:
         """Listen on *address*, a host, None for all, and a port.  Raises OSError."""
         self.config = config
-        self.config.on_new = self._forget_denied
+        self.config.on_new = self._take_up
+        self.uploads = Uploads(lambda: config.current().callback)
         self.tokens = tokens
         self.hints = HintLog()
         self._ready_for: Config | None = None  # produced the latest token
@@ -226,6 +244,11 @@ class TokenServer(StrictServer):
         """Return the configuration in force."""
         return self.config.current()
 
+    def wants_body(self, request: Request) -> bool:
+        """Return whether it is OSS that posts, or who pretends to be it."""
+        callback = self.config.current().callback
+        return request.method == "POST" and is_for_oss(request.path, callback)
+
     def answer(self, request: Request, snapshot: Config) -> Reply:
         """Return the reply to *request*.  Raises RequestError."""
         if request.path == HEALTH_PATH:
@@ -234,9 +257,32 @@ class TokenServer(StrictServer):
             if not self.is_ready():
                 raise NotReady
             return Reply(HTTPStatus.OK, HEALTHY, JSON_TYPE, is_logged=False)
-        if request.path == ICON_PATH or is_reserved_in_disguise(request.path):
+        callback = snapshot.callback
+        if callback and is_for_oss(request.path, callback):
+            return self.answer_to_oss(request, callback, snapshot)
+        if request.path == ICON_PATH or is_reserved_in_disguise(request.path, callback):
             raise NotFound
         return self.answer_to_user(request, snapshot)
+
+    def answer_to_oss(
+        self, request: Request, callback: Callback, config: Config
+    ) -> Reply:
+        """Keep what is reported, and return what the client that uploaded may know.
+
+        Raises RequestError.
+        """
+        if request.method != "POST":
+            raise MethodNotAllowed("Use POST.", fields="Allow: POST\r\n")
+        upload = self.uploads.receive(request, callback, config)
+        place = printable(f"{upload.bucket}/{upload.object}")
+        return Reply(
+            HTTPStatus.OK,
+            upload.reply,
+            JSON_TYPE,
+            outcome="Upload",
+            session=role_session_name(upload.user) if upload.user else "",
+            detail=f"{place}, {upload.size} bytes, {printable(upload.type)}",
+        )
 
     def answer_to_user(self, request: Request, config: Config) -> Reply:
         """Return what the path hands out to whoever asks.  Raises RequestError."""
@@ -304,11 +350,17 @@ class TokenServer(StrictServer):
         self._ready_for = config
         return token
 
-    def _forget_denied(self, before: Config, now: Config) -> None:
+    def drain(self, seconds: float) -> None:
+        """Listen no longer, answer the requests in flight, and keep what they said."""
+        super().drain(seconds)
+        self.uploads.close()
+
+    def _take_up(self, before: Config, now: Config) -> None:
         """Keep no token of those who are shut out from *now* on.
 
         If only logins before some time are, a later one shall have a new token.
         """
+        self.uploads.remember(before.callback, now.callback)
         self.tokens.forget(
             {user for user in now.denied if now.denied[user] != before.denied.get(user)}
         )

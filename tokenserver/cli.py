@@ -173,6 +173,7 @@ def run(options: argparse.Namespace) -> int:
             connections=server.connections,
             generation=lambda: config.generation,
             age_seconds=config.age_seconds,
+            uploads=server.uploads,
         )
         try:
             metrics.serve(options.bind, options.metrics_port, counters)

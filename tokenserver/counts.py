@@ -17,12 +17,12 @@ class Tally:
         self._lock = threading.Lock()  # guards the counts
         self._counts: Counter[str] = Counter()
 
-    def add(self, name: str) -> None:
-        """Count one for *name*."""
+    def add(self, name: str, number: int = 1) -> None:
+        """Count *number* more for *name*."""
         with self._lock:
             if name not in self._counts and len(self._counts) >= self._most:
                 name = "other"
-            self._counts[name] += 1
+            self._counts[name] += number
 
     def counts(self) -> dict[str, int]:
         """Return the counts so far."""

@@ -9,6 +9,7 @@ the SDKs' CredentialsURIProvider reads.  An error has the form of the token it r
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from tokenserver.errors import Cause, Failure, StsError
@@ -96,6 +97,57 @@ def upload_config(
     if callback:
         document["callback"], document["callback-var"] = callback
     return encode(document)
+
+
+# --- What was uploaded ----------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Upload:
+    """What OSS says of an object that somebody has uploaded."""
+
+    id: str  # the same for the same report
+    time: str  # when the report came, as in 2026-01-31T09:00:00.123Z
+    grant: str  # its path
+    user: str  # "" where nobody logs in
+    bucket: str
+    object: str
+    size: int  # bytes
+    type: str
+    etag: str
+    crc64: str
+    width: int | None  # pixels of a picture
+    height: int | None
+    format: str
+    client: str  # its address
+    request: str  # RequestId of OSS
+    operation: str  # PutObject, PostObject or CompleteMultipartUpload
+    variables: Mapping[str, str]  # of the client's own
+
+    @property
+    def record(self) -> bytes:
+        """What UploadsFile and ForwardUrl have of it, JSON in ASCII without line ends.
+
+        The id is first: by it those are found that came before a restart.
+        """
+        return json.dumps(vars(self), separators=(",", ":")).encode("ascii")
+
+    @property
+    def reply(self) -> bytes:
+        """What OSS is answered, which the client that uploaded gets to see."""
+        document: Document = {
+            "Status": "OK",
+            "id": self.id,
+            "user": self.user,
+            "bucket": self.bucket,
+            "object": self.object,
+            "size": self.size,
+            "type": self.type,
+            "etag": self.etag,
+        }
+        if self.width is not None and self.height is not None:
+            document |= {"width": self.width, "height": self.height}
+        return encode(document)
 
 
 # --- Errors ---------------------------------------------------------------------

@@ -7,6 +7,7 @@ package prometheus_client.
     sts_server_tokens_total{source="reused"}       where tokens came from
     sts_server_assume_role_total{code="OK"}        AssumeRole calls by what STS said
     sts_server_assume_role_seconds                 how long they took, a histogram
+    sts_server_uploads_total{grant="/avatars"}     uploads that OSS reported
     …
 
 Source: "Metric and label naming" and "Exposition formats" (Prometheus documentation).
@@ -36,6 +37,7 @@ from tokenserver.httpd.origins import HttpSettings
 from tokenserver.httpd.reply import Reply
 from tokenserver.httpd.request import NotFound, Request
 from tokenserver.httpd.server import Stopped, StrictServer
+from tokenserver.uploads.uploads import Uploads
 
 
 @dataclass(frozen=True)
@@ -50,6 +52,7 @@ class Counters:
     connections: Callable[[], tuple[int, int]]  # open, and those that have requests
     generation: Callable[[], int]  # how many configurations were in force
     age_seconds: Callable[[], float]  # for how long this one has been
+    uploads: Uploads  # that OSS reported
 
 
 class ServerCollector(Collector):
@@ -72,6 +75,7 @@ class ServerCollector(Collector):
             counters.calls,
         )
         yield latency("assume_role", "AssumeRole calls", counters.latency)
+        yield from reported(counters.uploads)
         connections, requests = counters.connections()
         for name, what, value in (
             ("assume_role_in_flight", "AssumeRole calls.", counters.calls_in_flight()),
@@ -89,6 +93,31 @@ class ServerCollector(Collector):
             ),
         ):
             yield GaugeMetricFamily(f"sts_server_{name}", what, value)
+
+
+def reported(uploads: Uploads) -> Iterator[Metric]:
+    """Yield what is counted of uploads."""
+    yield counted("uploads", "Uploads reported.", "grant", uploads.by_grant)
+    yield counted(
+        "upload_forwards",
+        "Uploads by what came of forwarding them.",
+        "outcome",
+        uploads.forwarder.outcomes,
+    )
+    for name, what, value in (
+        ("upload_bytes", "Bytes of the uploads reported.", uploads.bytes),
+        (
+            "upload_lines_lost",
+            "Lines that UploadsFile lacks.",
+            uploads.records.lost,
+        ),
+    ):
+        yield CounterMetricFamily(f"sts_server_{name}", what, value)
+    yield GaugeMetricFamily(
+        "sts_server_upload_forwards_waiting",
+        "Uploads that are not forwarded yet.",
+        uploads.forwarder.waiting,
+    )
 
 
 def counted(name: str, what: str, label: str, tally: Tally) -> Metric:

@@ -27,7 +27,9 @@ from tokenserver.httpd.body import Body, ChunkedBody, body_of
 from tokenserver.httpd.request import HeadParser, RequestError, parse_head
 from tokenserver.login import keys, strict_json, users, verifier
 from tokenserver.login.verifier import LoginRules, LoginVerifier
+from tokenserver.oss import callback
 from tokenserver.sts import client
+from tokenserver.uploads import post, receive, seen
 
 SMALL, LARGE = 2 * 1024, 16 * 1024
 LONG_SECONDS = 0.002  # on 16 KiB most take less, what is not linear takes much more
@@ -72,7 +74,22 @@ ENDS = ("", "\0", " HTTP/1.1!")
 
 
 # All of those in the modules that meet bytes of clients or of STS
-MODULES = (app, body, client, hosts, keys, logs, origins, request, users, verifier)
+MODULES = (
+    app,
+    body,
+    callback,
+    client,
+    hosts,
+    keys,
+    logs,
+    origins,
+    post,
+    receive,
+    request,
+    seen,
+    users,
+    verifier,
+)
 EXPRESSIONS = [
     pytest.param(value, id=f"{module.__name__}.{name}")
     for module in MODULES
@@ -159,6 +176,26 @@ def log_in(text: str) -> object:
     return LoginVerifier(rules, key).user(text)
 
 
+def read_report(text: str) -> object:
+    """Read what OSS posts, or who pretends to be it."""
+    return callback.read_report(text.encode("latin-1"))
+
+
+def is_signed(text: str) -> object:
+    """Look whether OSS signed something."""
+    return callback.is_signed([callback.OSS_KEY], text, "/path", text.encode("latin-1"))
+
+
+def open_ticket(text: str) -> object:
+    """Look what a ticket is for."""
+    return callback.open_ticket([b"secret"], text)
+
+
+def keep_slowly(text: str) -> None:
+    """Keep a body that comes byte by byte."""
+    drop_slowly(Body(len(text), is_kept=True), text)
+
+
 GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
 
 
@@ -190,6 +227,13 @@ GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
         pytest.param(users.user_id, "\u0301", "a", "", id="user of marks"),
         pytest.param(refuse, "acs:ram::1:role/a ", "", "", id="message of STS"),
         pytest.param(refuse, "https://a/ ", "", "", id="message of URLs"),
+        pytest.param(keep_slowly, "b", "", "", id="body that is kept"),
+        pytest.param(read_report, "a=b&", "", "", id="report of names"),
+        pytest.param(read_report, "%41", "a=", "", id="report encoded"),
+        pytest.param(is_signed, "A", "", "", id="signature of OSS"),
+        pytest.param(callback.is_key_of_oss, "A", "", "", id="place of a key"),
+        pytest.param(open_ticket, "A", "", ".A", id="ticket"),
+        pytest.param(open_ticket, ".", "", "", id="ticket of dots"),
     ],
 )  # fmt: skip
 def test_each_loop_is_linear(work: Work, unit: str, before: str, end: str) -> None:

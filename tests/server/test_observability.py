@@ -365,6 +365,7 @@ class Observed:
             connections=self.server.server.connections,
             generation=lambda: self.config.generation,
             age_seconds=self.config.age_seconds,
+            uploads=self.server.server.uploads,
         )
         self.metrics = sts_metrics.serve("127.0.0.1", 0, counters)
         self.port: int = self.metrics.server_port

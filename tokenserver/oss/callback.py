@@ -189,7 +189,10 @@ def open_ticket(secrets: Iterable[bytes], sealed: str) -> Ticket:
         for secret in secrets
     ):
         raise ValueError("its ticket is not one of ours")
-    return Ticket(**json.loads(base64.urlsafe_b64decode(text)))
+    try:
+        return Ticket(**json.loads(base64.urlsafe_b64decode(text)))
+    except TypeError:
+        raise ValueError("its ticket is of another version") from None
 
 
 # --- What a client passes to OSS ------------------------------------------------

@@ -1,0 +1,75 @@
+"""Which reports have counted, so that none counts twice."""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import re
+import threading
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+
+from tokenserver.logs import printable
+
+logger = logging.getLogger(__name__)
+
+MOST_SEEN = 100_000  # some 10 MB; older ones are forgotten
+# What UploadsFile has, but for a line that was torn when the server was killed
+LINE = re.compile(rb'\{"id":"([0-9a-f]{32})",.*\}\n')
+
+
+class SeenReports:
+    """The newest reports, at most *most* of them."""
+
+    def __init__(self, most: int = MOST_SEEN) -> None:
+        self._most = most
+        self._lock = threading.Lock()  # guards the ids
+        self._ids: dict[bytes, None] = {}  # the oldest first
+
+    def add(self, report_id: str) -> bool:
+        """Note a report; return whether it is new."""
+        key = bytes.fromhex(report_id)
+        with self._lock:
+            if key in self._ids:
+                return False
+            self._ids[key] = None
+            if len(self._ids) > self._most:
+                del self._ids[next(iter(self._ids))]
+            return True
+
+    def add_those_in(self, path: Path) -> None:
+        """Note the newest reports that the file *path* has, and the one before it."""
+        newest: deque[str] = deque(maxlen=self._most)
+        for file in [*earlier_files(path)[-1:], path]:
+            try:
+                newest.extend(ids_in(file))
+            except FileNotFoundError:
+                continue
+            except OSError as error:
+                reason = error.strerror or type(error).__name__
+                logger.warning(
+                    "%s: cannot be read: %s; reports that it has may count once more",
+                    printable(str(file)),
+                    reason,
+                )
+        for report_id in newest:
+            self.add(report_id)
+
+
+def ids_in(path: Path) -> Iterator[str]:
+    """Yield the ids of the uploads that the file *path* has.  Raises OSError."""
+    if path.exists() and not path.is_file():  # a device or a pipe, which may not end
+        return
+    with path.open("rb") as file:
+        for line in file:
+            if match := LINE.fullmatch(line):
+                yield match[1].decode("ascii")
+
+
+def earlier_files(path: Path) -> list[Path]:
+    """Return those that *path* was, before it grew too large, the oldest first."""
+    older = re.compile(re.escape(path.name) + r"\.[0-9]{8}T[0-9]{6}Z")
+    with contextlib.suppress(OSError):
+        return sorted(f for f in path.parent.iterdir() if older.fullmatch(f.name))
+    return []
