@@ -50,6 +50,7 @@ def post(url: Url, fields: Mapping[str, str], body: bytes) -> None:
     deadline = time.monotonic() + ATTEMPT_SECONDS
     try:
         with connection(url, deadline) as opened:
+            opened.settimeout(left(deadline))
             opened.sendall(head(url, fields, body) + body)
             answer = read_answer(opened, deadline)
     except TimeoutError:
@@ -79,6 +80,14 @@ def head(url: Url, fields: Mapping[str, str], body: bytes) -> bytes:
     return "\r\n".join([*lines, "", ""]).encode("ascii")
 
 
+def left(deadline: float) -> float:
+    """Return the seconds until *deadline*.  Raises TimeoutError."""
+    seconds = deadline - time.monotonic()
+    if seconds <= 0:
+        raise TimeoutError
+    return seconds
+
+
 def read_answer(opened: socket.socket, deadline: float) -> bytes:
     """Return an answer, or its beginning if all of it takes too long.  Raises OSError.
 
@@ -86,24 +95,18 @@ def read_answer(opened: socket.socket, deadline: float) -> bytes:
     for a client that did not wait.
     """
     answer = b""
-    while len(answer) < MAX_ANSWER_BYTES:
-        has_head = b"\r\n\r\n" in answer
-        try:
-            opened.settimeout(max(0.001, deadline - time.monotonic()))
-            arrived = opened.recv(4096)
-        except OSError:
-            if has_head:
-                break
-            raise
+    while b"\r\n\r\n" not in answer and len(answer) < MAX_ANSWER_BYTES:
+        opened.settimeout(left(deadline))
+        arrived = opened.recv(4096)
         if not arrived:
-            break
+            return answer
         answer += arrived
-        if not has_head and b"\r\n\r\n" in answer:
-            deadline = min(deadline, time.monotonic() + LINGER_SECONDS)
-        if time.monotonic() >= deadline:
-            if b"\r\n\r\n" not in answer:
-                raise TimeoutError
-            break
+    deadline, rest = min(deadline, time.monotonic() + LINGER_SECONDS), b"."
+    with contextlib.suppress(OSError):
+        while rest and len(answer) < MAX_ANSWER_BYTES:
+            opened.settimeout(left(deadline))
+            rest = opened.recv(4096)
+            answer += rest
     return answer
 
 
@@ -115,11 +118,12 @@ def connection(url: Url, deadline: float) -> Iterator[socket.socket]:
     """
     host = url.base.host.strip("[]")
     port = url.base.port or (443 if url.base.scheme == "https" else 80)
-    left = max(0.001, deadline - time.monotonic())
-    with socket.create_connection((address(host, port), port), left) as plain:
+    place = address(host, port), port
+    with socket.create_connection(place, left(deadline)) as plain:
         if url.base.scheme == "http":
             yield plain
             return
+        plain.settimeout(left(deadline))  # of the whole handshake
         with tls_context().wrap_socket(plain, server_hostname=host) as secured:
             yield secured
 

@@ -177,6 +177,7 @@ def write_lines(file: IO[bytes], content: bytes) -> tuple[int, str]:
     What is in the file may end within a line, when a server was killed or the disk was
     full.  Then that line is ended first, so that it takes no other with it.
     """
+    lines = content.count(b"\n")
     if file.seek(0, os.SEEK_END):
         file.seek(-1, os.SEEK_END)
         if file.read(1) != b"\n":
@@ -186,5 +187,6 @@ def write_lines(file: IO[bytes], content: bytes) -> tuple[int, str]:
         while left:
             left = left[file.write(left) :]
     except OSError as error:
-        return bytes(left).count(b"\n"), error.strerror or type(error).__name__
+        lost = min(lines, bytes(left).count(b"\n"))
+        return lost, error.strerror or type(error).__name__
     return 0, ""
