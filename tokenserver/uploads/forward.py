@@ -49,7 +49,7 @@ class Forwarder:
         self._post = post
         self._most_workers = workers
         self._lock = threading.Condition()  # guards the queue and all below
-        self._queue = queue or RetryQueue()
+        self._queue = RetryQueue() if queue is None else queue
         self._workers: list[threading.Thread] = []
         self._is_closing = False
         self._is_failing = False  # as the log has it
@@ -70,7 +70,7 @@ class Forwarder:
                 self._start_worker()
                 self._lock.notify()
         if not has_room:
-            item.reason = "too many wait"
+            item.reason = "the server ends" if self._is_closing else "too many wait"
             self._lose([item])
 
     def work_once(self) -> bool:
