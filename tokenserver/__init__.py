@@ -9,8 +9,8 @@ The folders are the path of a request, and each uses only those before it:
     login/    login token -> user
     config/   config.json -> grants, session policies
     sts/      call -> token: reuse, quota, AssumeRole
-    check/    what to change when STS gives no token
     uploads/  which reports of OSS count, and what becomes of them
+    check/    what to change when STS gives no token
     metrics app cli   counts for Prometheus, what each path answers, the command line
 """
 

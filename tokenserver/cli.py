@@ -12,6 +12,7 @@ import signal
 import socket
 import sys
 from collections.abc import Iterable
+from itertools import chain
 from types import FrameType, ModuleType
 from typing import Any
 
@@ -90,6 +91,7 @@ def check(options: argparse.Namespace) -> int:
     import_sdk()
     from tokenserver.check import report
     from tokenserver.check.bucket import look_at_buckets
+    from tokenserver.check.callback import look_at_callback
     from tokenserver.sts.client import StsClient
 
     user = whom(config, options)
@@ -101,8 +103,9 @@ def check(options: argparse.Namespace) -> int:
         {grant.bucket for grant in config.grants.values() if grant.bucket},
         config.http.allowed_origins,
     )
+    others = chain(buckets, look_at_callback(config.callback))
     status = report.run_check(
-        config.shown, samples, config.warnings, StsClient(), buckets
+        config.shown, samples, config.warnings, StsClient(), others
     )
     if options.user and config.login:
         for line in report.how_to_end(options.user, config.grants.values()):

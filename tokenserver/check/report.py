@@ -44,6 +44,7 @@ class Kind(enum.Enum):
     CLOCK = "our clock"
     ASSUME_ROLE = "the token of a grant"
     BUCKET = "the bucket that clients upload to"
+    CALLBACK = "where OSS reports uploads"
 
 
 class Sample(NamedTuple):
@@ -282,7 +283,7 @@ def run_check(
         show_line("\nWhat to do")
     for remedy in remedies:
         show_line(f"  - {visible(remedy)}")
-    counting = (Kind.ASSUME_ROLE, Kind.BUCKET)
+    counting = (Kind.ASSUME_ROLE, Kind.BUCKET, Kind.CALLBACK)
     is_right = all(f.level != PROBLEM for f in findings if f.kind in counting)
     show_line(f"\n{'Each grant gets a token.' if is_right else 'There are problems.'}")
     return 0 if is_right else 1
