@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any, TextIO
 
 import pytest
+from helpers.backend import Backend
 from helpers.client import (
     Reply,
     connect,
@@ -33,6 +34,7 @@ from helpers.machine import PATIENCE_SECONDS, reserved_port, wait_until
 from helpers.processes import call, end, own_logging, read_until, run, running
 from helpers.server import MakeServer, RunningServer, look
 from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, write_config
+from helpers.uploads import callback, post, report, ticket_of
 from prometheus_client.parser import text_string_to_metric_families
 
 from localcloud.sts import Close, Fail, Hang, StsStandIn
@@ -556,6 +558,37 @@ def test_edit_is_a_new_generation(
     observed.clock.now += 2
     look(observed.config)
     assert shown() == (2, 2)
+
+
+def test_uploads_are_counted_and_what_is_lost_of_them(
+    observe: MakeObserved, tmp_path: Path
+) -> None:
+    with Backend() as backend:
+        values = callback(tmp_path, ForwardUrl=backend.url)
+        grants: dict[str, Any] = {"/avatars": {"ObjectPrefix": "a/"}, "/albums": {}}
+        observed = observe(Region="cn-hangzhou", Callback=values, Grants=grants)
+        for grant, key in (
+            ("avatars", "a/1"),
+            ("avatars", "a/2"),
+            ("albums", "photos/3"),
+        ):
+            sealed = ticket_of(observed.ask(f"/upload-config/{grant}").json)
+            post(observed.server.port, report(sealed, key, size="1000"))
+        post(observed.server.port, report("not.one"))
+        uploads = observed.server.server.uploads
+        wait_until(lambda: uploads.forwarder.waiting == 0)
+        backend.status = 503
+        uploads.records.write(tmp_path, b"a folder\n")
+        post(observed.server.port, report(sealed, "photos/4", size="1000"))
+        wait_until(lambda: uploads.records.lost == 1)
+
+        assert observed.counts("uploads_total") == {"/avatars": 2, "/albums": 2}
+        assert observed.scrape()["upload_bytes_total"] == 4000
+        assert observed.scrape()["upload_lines_lost_total"] == 1
+        assert observed.counts("upload_forwards_total") == {"Delivered": 3}
+        assert observed.scrape()["upload_forwards_waiting"] == 1
+        assert observed.counts("requests_total")["Upload"] == 4
+        assert observed.counts("requests_total")["ReportRefused"] == 1
 
 
 def test_sts_that_invents_codes_does_not_grow_the_metrics(
