@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,7 +13,7 @@ import pytest
 from helpers.machine import PATIENCE_SECONDS, find_program, reserved_port
 from helpers.processes import call
 from helpers.server import MakeServer, RunningServer
-from helpers.settings import write_config
+from helpers.settings import ROOT, write_config
 from helpers.uploads import PATH, callback, post, records, report, ticket_of
 
 from localcloud.sts import StsStandIn
@@ -41,6 +42,14 @@ http {{
     }}
 }}
 """
+
+
+# What the manual has in the location of the path
+PRINTED = re.findall(
+    r"^location = /oss/uploaded \{\n(.*?)^\}",
+    (ROOT / "docs" / "uploads.md").read_text("utf-8"),
+    re.MULTILINE | re.DOTALL,
+)[0].replace("http://127.0.0.1:7080", "SERVER")
 
 
 @pytest.fixture(autouse=True)
@@ -128,8 +137,7 @@ def test_a_url_that_leads_to_the_server_is_ok(
             "return 403 '[1]';", PROBLEM, "HTTP 403, not this server", False, id="JSON"
         ),
         pytest.param(
-            "proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for; "
-            "proxy_set_header Host $host; proxy_http_version 1.1; proxy_pass SERVER;",
+            PRINTED,
             OK,
             "leads to this server",
             True,
