@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
 from tokenserver.config import settings as table
@@ -14,12 +15,20 @@ from tokenserver.config.settings import Section, Setting
 from tokenserver.config.source import Source
 from tokenserver.errors import ConfigError
 from tokenserver.hosts import Url, is_loopback, parse_url
-from tokenserver.oss.callback import OSS_KEY, TICKET, VARIABLE, RsaKey, public_key
+from tokenserver.oss.callback import (
+    OSS_KEY,
+    TICKET,
+    VARIABLE,
+    RsaKey,
+    callback_of,
+    public_key,
+)
 
 NAME = table.CALLBACK.name
 MIN_SECRET_BYTES = 32  # RFC 2104 section 3: as many as the hash has
-MAX_VARIABLES = 20  # so that the text for OSS stays below its 5 KB
+MAX_VARIABLES = 20
 MAX_URL = 1024
+MAX_CALLBACK = 5 * 1024  # characters that OSS takes ("Callback", OSS API reference)
 WRONG = "?"  # stands for a value that is reported, so that it is not missing too
 SECRET = re.compile(rb"[!-~]+")
 # Of what a proxy or OSS could take in two ways, such as percent-encoding, nothing
@@ -44,6 +53,7 @@ def load_callback(source: Source) -> Callback | None:
     forward_url = load_forward_url(source, section)
     if url is None or not secrets:
         return None
+    check_size(section, url, variables)
     return Callback(
         url=url,
         secrets=secrets,
@@ -196,6 +206,17 @@ def load_variables(section: Section) -> tuple[str, ...]:
             "once",
         )
     return names
+
+
+def check_size(section: Section, url: Url, variables: Iterable[str]) -> None:
+    """Note it if the text for OSS would be longer than OSS takes."""
+    size = len(callback_of(url.text, variables))
+    if size > MAX_CALLBACK:
+        section.note(
+            f"{table.CALLBACK_URL.name} and {table.VARIABLES.name}",
+            f"make x-oss-callback {size} characters long; OSS takes {MAX_CALLBACK}, so "
+            "use shorter or fewer names",
+        )
 
 
 def load_uploads_file(source: Source, section: Section) -> Path | None:

@@ -133,6 +133,15 @@ def test_without_a_callback_no_upload_is_reported(tmp_path: Path) -> None:
             id="a variable twice",
         ),
         pytest.param(
+            {
+                "Url": f"https://app.example.com/{'u' * 900}",
+                "Variables": [f"x:{'v' * 62}{number:02}" for number in range(20)],
+            },
+            "config.json: Callback: Url and Variables make x-oss-callback 5340 "
+            "characters long; OSS takes 5120, so use shorter or fewer names",
+            id="more than OSS takes",
+        ),
+        pytest.param(
             {"UploadsFile": "none/uploads.jsonl"},
             "config.json: Callback: UploadsFile is 'none/uploads.jsonl', but there is "
             "no folder none; make it, or name another",

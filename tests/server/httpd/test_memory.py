@@ -18,6 +18,7 @@ import pytest
 from helpers.certificates import issue
 from helpers.machine import PATIENCE_SECONDS, many_files
 from helpers.settings import write_config
+from helpers.uploads import PATH, callback
 
 pytestmark = [pytest.mark.slow, pytest.mark.process]
 
@@ -64,6 +65,7 @@ HEAD = b"GET / HTTP/1.1\r\nHost: app\r\n" + b"X-Pad: ".ljust(15 * 1024, b"p")
 BODY = b"POST / HTTP/1.1\r\nHost: app\r\nContent-Length: 65535\r\n\r\n" + bytes(
     60 * 1024
 )
+REPORT = BODY.replace(b"/", PATH.encode(), 1)  # whose body is kept
 KEPT = b"GET /healthz HTTP/1.1\r\nHost: app\r\n\r\n"
 HELLO = b"\x16\x03\x01\x40\0\x01\0\x40\0" + bytes(16 * 1024 - 100)
 
@@ -83,14 +85,14 @@ def secure(port: int) -> socket.socket:
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 @pytest.mark.parametrize("is_tls", [False, True], ids=["HTTP", "HTTPS"])
 def test_memory_has_a_limit_whatever_clients_send(tmp_path: Path, is_tls: bool) -> None:
-    arguments = [str(write_config(tmp_path))]
+    arguments = [str(write_config(tmp_path, Callback=callback(tmp_path)))]
     if is_tls:
         pair = issue("server")
         (tmp_path / "both.pem").write_bytes(pair.pem + pair.key_pem())
         arguments.append(str(tmp_path / "both.pem"))
     kinds: list[tuple[Callable[[int], socket.socket], bytes]] = [
         (secure if is_tls else plain, sent)
-        for sent in ((BODY, HEAD) if is_tls else (KEPT, BODY, HEAD))
+        for sent in ((BODY, REPORT, HEAD) if is_tls else (KEPT, BODY, REPORT, HEAD))
     ]
     if is_tls:
         kinds.append((plain, HELLO))
