@@ -352,8 +352,9 @@ class TokenServer(StrictServer):
 
     def drain(self, seconds: float) -> None:
         """Listen no longer, answer the requests in flight, and keep what they said."""
+        deadline = time.monotonic() + seconds
         super().drain(seconds)
-        self.uploads.close()
+        self.uploads.close(deadline - time.monotonic())
 
     def _take_up(self, before: Config, now: Config) -> None:
         """Keep no token of those who are shut out from *now* on.

@@ -14,7 +14,7 @@ from tokenserver.logs import printable
 
 logger = logging.getLogger(__name__)
 
-MOST_SEEN = 100_000  # some 10 MB; older ones are forgotten
+MOST_SEEN = 100_000  # 15 MB; older ones are forgotten
 # What UploadsFile has, but for a line that was torn when the server was killed
 LINE = re.compile(rb'\{"id":"([0-9a-f]{32})",.*\}\n')
 
@@ -24,8 +24,9 @@ class SeenReports:
 
     def __init__(self, most: int = MOST_SEEN) -> None:
         self._most = most
-        self._lock = threading.Lock()  # guards the ids
-        self._ids: dict[bytes, None] = {}  # the oldest first
+        self._lock = threading.Lock()  # guards the two below
+        self._ids: set[bytes] = set()
+        self._order: deque[bytes] = deque()  # the same, the oldest first
 
     def add(self, report_id: str) -> bool:
         """Note a report; return whether it is new."""
@@ -33,17 +34,18 @@ class SeenReports:
         with self._lock:
             if key in self._ids:
                 return False
-            self._ids[key] = None
-            if len(self._ids) > self._most:
-                del self._ids[next(iter(self._ids))]
+            self._ids.add(key)
+            self._order.append(key)
+            if len(self._order) > self._most:
+                self._ids.discard(self._order.popleft())
             return True
 
     def add_those_in(self, path: Path) -> None:
         """Note the newest reports that the file *path* has, and the one before it."""
-        newest: deque[str] = deque(maxlen=self._most)
         for file in [*earlier_files(path)[-1:], path]:
             try:
-                newest.extend(ids_in(file))
+                for report_id in ids_in(file):
+                    self.add(report_id)
             except FileNotFoundError:
                 continue
             except OSError as error:
@@ -53,8 +55,6 @@ class SeenReports:
                     printable(str(file)),
                     reason,
                 )
-        for report_id in newest:
-            self.add(report_id)
 
 
 def ids_in(path: Path) -> Iterator[str]:

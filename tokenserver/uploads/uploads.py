@@ -15,7 +15,7 @@ from tokenserver.uploads.receive import refused, upload_of
 from tokenserver.uploads.records import RecordWriter
 from tokenserver.uploads.seen import SeenReports
 
-CLOSE_SECONDS = 5.0  # for what waits when the server is told to stop
+LEAST_SECONDS = 1.0  # for what waits when the server ends, however late it is
 
 
 class Uploads:
@@ -63,7 +63,8 @@ class Uploads:
             self.forwarder.put(upload.id, name, body)
         return upload
 
-    def close(self, seconds: float = CLOSE_SECONDS) -> None:
-        """Write and forward what waits, within about *seconds*."""
-        self.records.close(seconds)
-        self.forwarder.close(seconds)
+    def close(self, seconds: float) -> None:
+        """Write and forward what waits, within *seconds* or LEAST_SECONDS for each."""
+        deadline = time.monotonic() + seconds
+        for one in (self.records, self.forwarder):
+            one.close(max(LEAST_SECONDS, deadline - time.monotonic()))
