@@ -24,19 +24,23 @@ from tokenserver.config.grants import (
     UserCall,
 )
 from tokenserver.config.load import Config, LiveConfig
+from tokenserver.counts import Tally
 from tokenserver.documents import (
     HEALTHY,
     JAVASCRIPT_TYPE,
     JSON_TYPE,
+    TEXT_TYPE,
     Token,
     failed,
     in_callback,
+    refusal,
     token_error,
     upload_config,
     uri_error,
 )
 from tokenserver.errors import (
     Cause,
+    Failure,
     KeysUnavailable,
     LoginError,
     StsError,
@@ -51,7 +55,8 @@ from tokenserver.httpd.request import (
 )
 from tokenserver.httpd.server import StrictServer
 from tokenserver.login.users import role_session_name
-from tokenserver.logs import printable
+from tokenserver.logs import LOGGED_OBJECT, loggable, printable
+from tokenserver.signed import order_of_grant, sign, wants_text
 from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
 from tokenserver.uploads.uploads import Uploads
 
@@ -215,6 +220,14 @@ def is_for_oss(path: str, callback: Callback | None) -> bool:
     return callback is not None and path == callback.url.path
 
 
+def failure_of(error: Exception) -> Failure:
+    """Return what is known of an *error* for which there is no token."""
+    if not isinstance(error, StsError):
+        logger.exception("failed to answer a request")
+        error = failed(Cause.DEFECT)
+    return error.failure
+
+
 # --- The server -----------------------------------------------------------------
 
 
@@ -234,6 +247,7 @@ class TokenServer(StrictServer):
         self.config.on_new = self._take_up
         self.uploads = Uploads(lambda: config.current().callback)
         self.tokens = tokens
+        self.signed = Tally()  # forms and URLs by type
         self.hints = HintLog()
         self._ready_for: Config | None = None  # produced the latest token
         self._trying = threading.Lock()  # held by the one thread that tries
@@ -293,16 +307,22 @@ class TokenServer(StrictServer):
         if request.method == "HEAD":  # no AssumeRole, so the length is not known
             content_type = JAVASCRIPT_TYPE if script else JSON_TYPE
             return Reply(HTTPStatus.OK, content_type=content_type)
-        call = grant.call_for(user)
         if before == UPLOAD_CONFIG_PATH and grant.bucket:
-            strings = grant.callback_strings(user)
             body = upload_config(
-                grant.bucket, grant.folder(user), strings and strings[:2]
+                grant.bucket,
+                grant.folder(user),
+                grant.terms,
+                None if grant.terms else grant.callback_strings(user),
             )
             reply = Reply(
-                HTTPStatus.OK, body, JSON_TYPE, session=call.role_session_name
+                HTTPStatus.OK, body, JSON_TYPE, session=grant.session_name(user)
+            )
+        elif grant.terms:
+            reply = self.answer_with_signature(
+                config, grant, user, request, is_script=bool(script)
             )
         else:
+            call = grant.call_for(user)
             reply = self.answer_with_token(config, grant, call, is_uri)
         if script and reply.body:
             body = in_callback(script, reply.body)
@@ -319,10 +339,7 @@ class TokenServer(StrictServer):
             body = token.uri_document if is_uri else token.document
             outcome, counted = token.access_key_id, "Token"
         except Exception as error:
-            if not isinstance(error, StsError):
-                logger.exception("failed to answer a request")
-                error = failed(Cause.DEFECT)
-            failure = error.failure
+            failure = failure_of(error)
             if is_uri:
                 status = HTTPStatus.BAD_GATEWAY
             # Otherwise the status is 200: the Android SDK reads no other body.
@@ -339,10 +356,54 @@ class TokenServer(StrictServer):
             counted=counted,
         )
 
+    def answer_with_signature(
+        self,
+        config: Config,
+        grant: Grant,
+        user: str | None,
+        request: Request,
+        is_script: bool,
+    ) -> Reply:
+        """Return a form or a URL, or why there is none.  Raises RequestError.
+
+        The token that it is signed with is for any user, and only its ID and its
+        SecurityToken are part of what is signed.
+        """
+        order = order_of_grant(grant, user, request.query, self.tokens.clock())
+        session = grant.session_name(user)
+        try:
+            token = self.token(config, grant, grant.call_for(user))
+            signed = sign(order, token.credentials, self.tokens.clock())
+        except Exception as error:
+            failure = failure_of(error)
+            status = HTTPStatus.BAD_GATEWAY
+            return Reply(
+                status,
+                refusal(status, failure.code, failure.message),
+                JSON_TYPE,
+                outcome=failure.code,
+                session=session,
+                detail=failure.detail,
+            )
+        self.signed.add(order.terms.type)
+        accept = "json" if is_script else request.fields.get("accept", "")
+        is_text = wants_text(order.terms, accept)
+        return Reply(
+            HTTPStatus.OK,
+            signed.text if is_text else signed.document,
+            TEXT_TYPE if is_text else JSON_TYPE,
+            outcome=token.access_key_id,
+            session=session,
+            detail=loggable(order.text, LOGGED_OBJECT),
+            counted=order.terms.type,
+        )
+
     def token(self, config: Config, grant: Grant, call: UserCall) -> Token:
         """Return a token of *grant* for *call*.  Raises StsError."""
         try:
-            token = self.tokens.get(call, grant.token_reuse_seconds)
+            token = self.tokens.get(
+                call, grant.token_reuse_seconds, grant.needed_seconds
+            )
         except StsError as error:
             if hint := self.hints.hint(error.failure, call.complete()):
                 logger.warning("%s", hint)

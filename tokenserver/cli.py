@@ -126,6 +126,9 @@ def print_token(options: argparse.Namespace) -> int:
     if grant is None:
         complain([f"--once {options.once}: is not one of {', '.join(config.grants)}"])
         return 2
+    if grant.terms:  # the token behind them is not for anybody to see
+        complain([f"--once {options.once}: hands out {grant.what}, and no token"])
+        return 2
     call = grant.call_for(whom(config, options)).complete()
     try:
         document = Token(StsClient().assume_role(call)).document
@@ -170,6 +173,7 @@ def run(options: argparse.Namespace) -> int:
         counters = metrics.Counters(
             replies=server.replies,
             tokens=tokens.uses,
+            signed=server.signed,
             calls=sts.calls,
             latency=sts.latency,
             calls_in_flight=sts.calls_in_flight,

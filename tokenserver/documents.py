@@ -11,17 +11,20 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
 
+from tokenserver.config.callback import CallbackStrings
 from tokenserver.errors import Cause, Failure, StsError
 from tokenserver.oss.bucket import Bucket
-
-Document = dict[str, "str | int"]
+from tokenserver.oss.terms import TOKEN, Terms
 
 JSON_TYPE = "application/json; charset=utf-8"
 JAVASCRIPT_TYPE = "application/javascript; charset=utf-8"
+TEXT_TYPE = "text/plain; charset=utf-8"
 
 
-def encode(document: Document) -> bytes:
+def encode(document: Mapping[str, Any]) -> bytes:
     """Return *document* as compact JSON."""
     return json.dumps(document, separators=(",", ":")).encode("ascii")
 
@@ -74,29 +77,90 @@ class Token:
         del fields["StatusCode"]
         return encode({"Code": "Success", **fields, "LastUpdated": self._last_updated})
 
+    @cached_property
+    def credentials(self) -> Credentials:
+        """What is in the document, for whoever signs with it."""
+        fields = json.loads(self.document)
+        return Credentials(
+            fields["AccessKeyId"],
+            fields["AccessKeySecret"],
+            fields["SecurityToken"],
+            fields["Expiration"],
+            self._last_updated,
+        )
+
 
 # --- Where to upload ------------------------------------------------------------
 
 
 def upload_config(
-    bucket: Bucket, folder: str, callback: tuple[str, str] | None = None
+    bucket: Bucket, folder: str, terms: Terms | None, callback: CallbackStrings | None
 ) -> bytes:
     """Return what a client needs to know beside its token, which has other names.
 
     It is not in the token's document, because ali-oss takes all of that for options.
     *callback* is what a client passes to OSS with an upload that is to be reported.
     """
-    document: Document = {
+    document: dict[str, Any] = {
         "bucket": bucket.name,
         "region": bucket.region,
         "endpoint": bucket.client_endpoint,
         "cname": bucket.is_cname,
         "host": bucket.host,
         "dir": folder,
+        **(terms.shown() if terms else {"type": TOKEN}),
     }
     if callback:
-        document["callback"], document["callback-var"] = callback
+        document["callback"] = callback.callback
+        document["callback-var"] = callback.variables
     return encode(document)
+
+
+# --- What was signed ------------------------------------------------------------
+
+
+def post_form(
+    fields: Mapping[str, str], bucket: Bucket, folder: str, until: int
+) -> bytes:
+    """Return a form that is signed, until the unix time *until*.
+
+    First come the names of the official samples for "Obtain signature information from
+    the server and upload data to OSS", of all languages together, then what any client
+    of HTTP needs: all of *fields*, whose names are those of OSS, and last the file.
+    """
+    version = fields["x-oss-signature-version"]
+    document: dict[str, Any] = {
+        "version": version,
+        "x_oss_signature_version": version,
+        "policy": fields["policy"],
+        "x_oss_credential": fields["x-oss-credential"],
+        "x_oss_date": fields["x-oss-date"],
+        "signature": fields["x-oss-signature"],
+        "security_token": fields["x-oss-security-token"],
+        "dir": folder,
+        "host": bucket.host,
+        "expire": until,
+    }
+    if "callback" in fields:
+        document["callback"] = fields["callback"]
+    return encode(
+        document | {"method": "POST", "url": bucket.host, "fields": dict(fields)}
+    )
+
+
+def presigned_url(
+    method: str, url: str, headers: Mapping[str, str], object_name: str, until: int
+) -> bytes:
+    """Return a URL that is signed, and the headers that have to be sent with it."""
+    return encode(
+        {
+            "method": method,
+            "url": url,
+            "headers": dict(headers),
+            "object": object_name,
+            "expire": until,
+        }
+    )
 
 
 # --- What was uploaded ----------------------------------------------------------
@@ -135,7 +199,7 @@ class Upload:
     @property
     def reply(self) -> bytes:
         """What OSS is answered, which the client that uploaded gets to see."""
-        document: Document = {
+        document: dict[str, Any] = {
             "Status": "OK",
             "id": self.id,
             "user": self.user,

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 logger = logging.getLogger("tokenserver")
 
 LOGGED_PATH = 200  # characters of a path that the log has
+LOGGED_OBJECT = 4096  # of an object, whose name has 1023 bytes before it is escaped
 ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 LOGIN_TOKEN_START = "eyJ"  # what the JSON of its header begins with, in base64url
 
@@ -31,19 +32,19 @@ def visible(text: str) -> str:
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
-def loggable(path: str) -> str:
-    """Return the beginning of *path* for the log, without a login token.
+def loggable(path: str, most: int = LOGGED_PATH) -> str:
+    """Return *most* characters of *path* for the log, without a login token.
 
     A client may have put its token into the path, as in /credentials&access_token=eyJ,
     in percent-encoding too, once or several times.
     """
-    path = path[:LOGGED_PATH]
+    path = path[:most]
     start = path.find(LOGIN_TOKEN_START)
     if "%" in path:
         start = encoded_start(path)
     if start >= 0:
         path = f"{path[:start]}{LOGIN_TOKEN_START}..."
-    return printable(path)[:LOGGED_PATH]
+    return printable(path)[:most]
 
 
 def encoded_start(path: str) -> int:

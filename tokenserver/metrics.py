@@ -5,6 +5,7 @@ package prometheus_client.
 
     sts_server_requests_total{outcome="Token"}     requests by outcome
     sts_server_tokens_total{source="reused"}       where tokens came from
+    sts_server_signed_total{type="PostForm"}       forms and URLs that were signed
     sts_server_assume_role_total{code="OK"}        AssumeRole calls by what STS said
     sts_server_assume_role_seconds                 how long they took, a histogram
     sts_server_uploads_total{grant="/avatars"}     uploads that OSS reported
@@ -46,6 +47,7 @@ class Counters:
 
     replies: Tally  # by outcome
     tokens: Tally  # by source
+    signed: Tally  # by type
     calls: Tally  # of AssumeRole, by Code or OK
     latency: Histogram  # of these calls, in seconds
     calls_in_flight: Callable[[], int]
@@ -66,8 +68,12 @@ class ServerCollector(Collector):
         counters = self._counters
         yield counted("requests", "Requests by outcome.", "outcome", counters.replies)
         yield counted(
-            "tokens", "Tokens handed out by source.", "source", counters.tokens
+            "tokens",
+            "Tokens handed out, or signed with, by source.",
+            "source",
+            counters.tokens,
         )
+        yield counted("signed", "Forms and URLs signed.", "type", counters.signed)
         yield counted(
             "assume_role",
             "AssumeRole calls by what came of them.",

@@ -35,6 +35,7 @@ LOGIN_TOKEN = re.compile(r"eyJ[A-Za-z0-9_-]{8,}\.eyJ[A-Za-z0-9_-]{8,}")  # of an
 
 _beginnings: set[str] = set()
 _others: set[str] = set()  # those that are no run of such characters
+_tokens: set[str] = set()  # beginnings of security tokens, which a signed URL has
 
 
 class SecretShown(AssertionError):
@@ -50,8 +51,12 @@ def remember(*secrets: str) -> None:
             _others.add(secret)
 
 
-def secret_in(text: str) -> str:
-    """Return the beginning of a secret that *text* has in it, or ""."""
+def secret_in(text: str, is_signed: bool = False) -> str:
+    """Return the beginning of a secret that *text* has in it, or "".
+
+    One that is signed may have a security token.
+    """
+    beginnings = _beginnings - _tokens if is_signed else _beginnings
     if "%" in text:
         text += unquote(text)
     if match := LOGIN_TOKEN.search(text):
@@ -61,28 +66,30 @@ def secret_in(text: str) -> str:
             return secret
     for run in RUN.findall(text):
         for begin in range(len(run) - BEGINNING + 1):
-            if run[begin : begin + BEGINNING] in _beginnings:
+            if run[begin : begin + BEGINNING] in beginnings:
                 return str(run[begin : begin + BEGINNING])
     return ""
 
 
-def check_text(where: str, text: str) -> None:
+def check_text(where: str, text: str, is_signed: bool = False) -> None:
     """Raise SecretShown if *text* has a secret in it."""
-    if secret := secret_in(text):
+    if secret := secret_in(text, is_signed):
         raise SecretShown(f"{where} shows {secret[:8]}...: {text[:500]}")
 
 
 def check_reply(status: int, headers: Mapping[str, str], body: bytes) -> None:
     """Raise SecretShown if a reply of ours has a secret in it.
 
-    A token document may have its own.  What OSS replies shows the string that a request
-    has signed, with the security token.
+    A token document may have its own, and what was signed has a security token.  What
+    OSS replies shows the string that a request has signed, with that token.
     """
     if headers.get("server") != "sts-server":
         return
     check_text("a header", "\n".join(f"{k}: {v}" for k, v in headers.items()))
     if status != 200 or b'"SecurityToken"' not in body:
-        check_text("a reply", body[:SCANNED_BYTES].decode("latin-1"))
+        is_signed = status == 200 and b"x-oss-security-token" in body
+        text = body[:SCANNED_BYTES].decode("latin-1")
+        check_text("a reply", text, is_signed)
 
 
 class _Watch(logging.Handler):
@@ -143,6 +150,7 @@ def remember_secrets() -> Iterator[None]:
 def remember_issued(token: Any) -> None:
     """Take what STS issued for secret, but not the AccessKeyId."""
     remember(token.access_key_secret, token.security_token)
+    _tokens.add(token.security_token[:BEGINNING])
 
 
 def remember_login_token(token: str) -> None:

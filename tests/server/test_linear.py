@@ -27,7 +27,9 @@ from tokenserver.httpd.body import Body, ChunkedBody, body_of
 from tokenserver.httpd.request import HeadParser, RequestError, parse_head
 from tokenserver.login import keys, strict_json, users, verifier
 from tokenserver.login.verifier import LoginRules, LoginVerifier
-from tokenserver.oss import callback
+from tokenserver.oss import callback, names, orders
+from tokenserver.oss.bucket import Bucket, default_endpoint
+from tokenserver.oss.terms import POST_FORM, Terms
 from tokenserver.sts import client
 from tokenserver.uploads import post, receive, seen
 
@@ -75,20 +77,8 @@ ENDS = ("", "\0", " HTTP/1.1!")
 
 # All of those in the modules that meet bytes of clients or of STS
 MODULES = (
-    app,
-    body,
-    callback,
-    client,
-    hosts,
-    keys,
-    logs,
-    origins,
-    post,
-    receive,
-    request,
-    seen,
-    users,
-    verifier,
+    *(app, body, callback, client, hosts, keys, logs, names),
+    *(orders, origins, post, receive, request, seen, users, verifier),
 )
 EXPRESSIONS = [
     pytest.param(value, id=f"{module.__name__}.{name}")
@@ -196,6 +186,14 @@ def keep_slowly(text: str) -> None:
     drop_slowly(Body(len(text), is_kept=True), text)
 
 
+def order(text: str) -> object:
+    """Ask for a form."""
+    bucket = Bucket("my-bucket", "cn-hangzhou", default_endpoint("cn-hangzhou"), None)
+    limits = ("image/*", "text/plain")
+    terms = Terms(POST_FORM, "POST", 300, content_types=limits, object_name="$FILENAME")
+    return orders.order_of(terms, bucket, "users/alice/", "alice", text, 0.0)
+
+
 GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
 
 
@@ -223,6 +221,13 @@ GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"
         pytest.param(forwarded, ":", "", "", id="X-Forwarded-For, colons"),
         pytest.param(log_in, "a", "", ".a.a", id="login header"),
         pytest.param(log_in, "a.", "", "a", id="login parts"),
+        pytest.param(order, "filename&", "", "", id="order of names"),
+        pytest.param(order, "%2E%2F", "filename=", "", id="order encoded"),
+        pytest.param(order, "a.", "filename=", "a", id="order of dots"),
+        pytest.param(order, "a/", "filename=", "a", id="order of slashes"),
+        pytest.param(order, "a=%zz;&", "size=1&", "", id="order of others"),
+        pytest.param(order, "a", "content_type=image/", "/", id="order of a type"),
+        pytest.param(names.extension, ".", "a", "a", id="extension"),
         pytest.param(users.user_id, "a", "", "", id="user"),
         pytest.param(users.user_id, "\u0301", "a", "", id="user of marks"),
         pytest.param(refuse, "acs:ram::1:role/a ", "", "", id="message of STS"),

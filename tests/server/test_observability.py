@@ -361,6 +361,7 @@ class Observed:
         counters = sts_metrics.Counters(
             replies=self.server.server.replies,
             tokens=self.tokens.uses,
+            signed=self.server.server.signed,
             calls=self.client.calls,
             latency=self.client.latency,
             calls_in_flight=self.client.calls_in_flight,

@@ -86,6 +86,7 @@ def test_a_client_is_told_where_to_upload(
         ("cname", cname),
         ("host", host),
         ("dir", "photos/"),
+        ("type", "Token"),
     ]
     assert sts.received == 0
 

@@ -7,10 +7,12 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tokenserver.config.callback import UPLOAD_SECONDS, Callback, CallbackStrings
-from tokenserver.config.policy import USER_MARK, SessionPolicy
+from tokenserver.config.policy import PLACEHOLDER, USER_MARK, SessionPolicy
+from tokenserver.config.settings import SDK_REFRESH_MARGIN_SECONDS
 from tokenserver.login.users import role_session_name
 from tokenserver.oss.bucket import Bucket
 from tokenserver.oss.callback import Ticket
+from tokenserver.oss.terms import POST_FORM, Terms
 
 CREDENTIALS_PATH, UPLOAD_CONFIG_PATH = "/credentials", "/upload-config"
 HEALTH_PATH, READY_PATH, ICON_PATH = "/healthz", "/readyz", "/favicon.ico"
@@ -104,9 +106,45 @@ class Grant:
     bucket: Bucket | None  # where clients upload to, if the operator says so
     object_prefix: str  # with USER_MARK where the user stands
     callback: Callback | None = None  # by which OSS reports uploads, if it does
+    # Of the forms or URLs that are handed out, None for tokens.  All of them are signed
+    # with one token of the server's own, whose policy is for any user.
+    terms: Terms | None = None
+
+    @property
+    def what(self) -> str:
+        """What is handed out, in a word or two."""
+        if self.terms is None:
+            return f"tokens of {self.template.duration_seconds} s"
+        kind = "forms" if self.terms.type == POST_FORM else f"{self.terms.method} URLs"
+        return f"{kind} of {self.terms.seconds} s"
+
+    @property
+    def needed_seconds(self) -> int:
+        """For how long a kept token has to be valid to be of use."""
+        if self.terms is None:
+            return SDK_REFRESH_MARGIN_SECONDS
+        return self.terms.seconds + 1  # as a signature takes time
+
+    @property
+    def signed_place(self) -> str:
+        """The resource whose objects the forms or URLs of a user are for."""
+        assert self.terms
+        bucket = self.bucket.name if self.bucket else "my-bucket"  # or it is reported
+        return signed_place(bucket, self.object_prefix, self.terms)
+
+    @property
+    def source(self) -> SessionPolicy | str | None:
+        """What says which objects a user gets: a policy, or a resource."""
+        return self.signed_place if self.terms else self.template.policy
 
     def own_statements(self, user: str) -> list[dict[str, Any]]:
         """Return denials of what the grant allows to *user* alone."""
+        if self.terms:
+            if USER_MARK not in self.signed_place:
+                return []
+            resource = self.signed_place.replace(USER_MARK, user)
+            denied = {"Action": [self.terms.action], "Resource": [resource]}
+            return [{"Effect": "Deny", **denied}]
         policy = self.template.policy
         return policy.own_statements(user) if policy else []
 
@@ -118,24 +156,38 @@ class Grant:
 
     def call_for(self, user: str | None) -> UserCall:
         """Return the call for a verified *user*, or for anybody."""
-        return UserCall(self.template, user)
+        return UserCall(self.template, None if self.terms else user)
 
     def callback_strings(
         self, user: str | None, now: float | None = None
     ) -> CallbackStrings | None:
         """Return what has OSS report what a verified *user* uploads, or anybody.
 
-        It is good UPLOAD_SECONDS longer than a token of *now*, in unix seconds.  None
-        if uploads are not reported.
+        It is good UPLOAD_SECONDS longer than what is handed out *now*, in unix seconds.
+        None if uploads are not reported.
         """
         if not self.callback or not self.bucket:
             return None
         now = time.time() if now is None else now
+        seconds = self.terms.seconds if self.terms else self.template.duration_seconds
         ticket = Ticket(
             grant=self.path,
             user=user or "",
             bucket=self.bucket.name,
             prefix=self.folder(user),
-            until=int(now) + self.template.duration_seconds + UPLOAD_SECONDS,
+            until=int(now) + seconds + UPLOAD_SECONDS,
         )
         return self.callback.strings(ticket)
+
+    def session_name(self, user: str | None) -> str:
+        """Return what the log calls a verified *user*, or anybody."""
+        return UserCall(self.template, user).role_session_name
+
+
+def signed_place(bucket: str, prefix: str, terms: Terms) -> str:
+    """Return the resource that the forms or URLs of a user are for, with USER_MARK."""
+    name = prefix
+    if "$USER_ID" in terms.object_name:
+        template = terms.object_name.replace("$USER_ID", USER_MARK)
+        name += PLACEHOLDER.sub("*", template)
+    return f"acs:oss:*:*:{bucket}/{name}*"

@@ -29,6 +29,7 @@ if TYPE_CHECKING:  # they need PyJWT, and are imported only where users log in
 
 logger = logging.getLogger(__name__)
 
+SIGNED_NAMES = {setting.name for setting in table.SIGNED_SETTINGS}
 WRONG = "?"  # stands for a value that is reported, so that it is not missing too
 # As browsers send them: in lower case, and without a default port
 ORIGIN = re.compile(
@@ -56,7 +57,7 @@ class Config:
         """What is served, for the operator."""
         return "; ".join(
             ("" if self.serves_any_path else f"{grant.path}: ")
-            + f"tokens of {grant.template.duration_seconds} s, "
+            + f"{grant.what}, "
             + (grant.policy_file or "no policy")
             for grant in self.grants.values()
         )
@@ -82,12 +83,25 @@ def load_config(
     login = load_login(source, {} if key_sets is None else key_sets, denied)
     callback = load_callback(source)
     grants = load_grants(source, template, callback)
+    if (
+        table.ROLE_SESSION_NAME in settings
+        and source.has_login
+        and not any(grant.terms for grant in grants)
+    ):
+        source.warn(
+            "RoleSessionName is not used: with Authentication each user has one of "
+            "their own"
+        )
     http = load_http(source)
     sts_calls_per_second = settings[table.STS_RATE]
     for key, problem in settings.unknown():
         # A misspelt Authentication must not leave the server open to everybody.
         if isinstance(settings.values[key], dict):
             settings.note(printable(key), problem)
+        # Nor must limits without Grants leave the server with tokens for everything.
+        elif key in SIGNED_NAMES:
+            form = f'"{table.GRANTS.name}": {{"/path": {{"{key}": ...}}}}'
+            settings.note(key, f"must be in a grant, as in {form}")
         else:
             source.warn(f"{printable(key)} {problem}")
     if source.problems:
@@ -113,11 +127,6 @@ def load_template(source: Source) -> CallTemplate:
     if not role_arn:
         problem = f"is empty; it must be {table.ROLE_ARN_FORM}"
         settings.note(table.ROLE_ARN.name, problem)
-    if table.ROLE_SESSION_NAME in settings and source.has_login:
-        source.warn(
-            "RoleSessionName is not used: with Authentication each user has one of "
-            "their own"
-        )
     endpoint = settings[table.STS_ENDPOINT]
     if endpoint.is_readable:
         source.warn(

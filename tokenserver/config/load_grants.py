@@ -14,10 +14,12 @@ from tokenserver.config.isolation import (
     SharedPlace,
     Verdict,
     compare,
+    object_place,
     pairs_of,
     places_of,
 )
 from tokenserver.config.load_bucket import load_bucket
+from tokenserver.config.load_terms import lacks_permission, load_terms, void_limits
 from tokenserver.config.policy import (
     PLACEHOLDER,
     SETTING_OF,
@@ -27,11 +29,13 @@ from tokenserver.config.policy import (
     left_over,
     unmarked,
 )
+from tokenserver.config.resources import relative_of
 from tokenserver.config.settings import Section
 from tokenserver.config.source import Source
 from tokenserver.errors import ConfigError
 from tokenserver.logs import printable
 from tokenserver.oss.bucket import Bucket
+from tokenserver.oss.terms import Terms
 
 GRANT_PATH = re.compile(r"/|(/(?!\.{1,2}(/|$))[A-Za-z0-9._~-]+)+")  # as in a URL
 MAX_GRANTS = 100
@@ -70,6 +74,12 @@ def load_grants(
         warn_of_idle(source, [source.settings, *sections.values()])
     if source.has_login:
         check_isolation(source, grants)
+    for limited, other in void_limits(grants):
+        source.warn(
+            f"{limited.path} has limits, but {other.path} lets users upload to the "
+            "same folder without them; give one of them another ObjectPrefix",
+            f"{source.path}: {table.GRANTS.name}",
+        )
     return grants
 
 
@@ -94,7 +104,7 @@ def grant_sections(source: Source) -> dict[str, Section]:
             section = sections[path] = Section(
                 f"{where}: {path}",
                 own,
-                table.GRANT_SETTINGS,
+                (*table.GRANT_SETTINGS, *table.SIGNED_SETTINGS),
                 source.problems,
                 common=source.settings,
             )
@@ -121,17 +131,27 @@ def load_grant(
         settings.use(setting)
     duration_seconds = settings[table.TOKEN_EXPIRE_TIME]
     object_prefix = load_object_prefix(source, settings)
-    policy, policy_file = load_policy(source, settings, object_prefix)
     bucket = load_bucket(source, settings)
+    terms = None
+    if source.has_grants:
+        terms = load_terms(settings, bucket, object_prefix, source.has_login)
+    policy, policy_file = load_policy(source, settings, object_prefix, bool(terms))
+    if terms:
+        settings.use(table.BUCKET)
+        settings.use(table.OBJECT_PREFIX)
+        if policy and bucket:
+            check_permission(settings, policy, bucket, object_prefix, terms)
+            policy = policy.for_all()
     return Grant(
         path,
         replace(template, duration_seconds=duration_seconds, policy=policy),
-        reuse_seconds(settings, duration_seconds),
+        reuse_seconds(settings, duration_seconds, terms),
         policy_file,
-        settings[table.CREDENTIALS_URI],
+        settings[table.CREDENTIALS_URI] and not terms,
         bucket,
         object_prefix,
         grant_callback(source, settings, callback, bucket),
+        terms,
     )
 
 
@@ -160,12 +180,33 @@ def grant_callback(
     return callback
 
 
-def reuse_seconds(settings: Section, duration_seconds: int) -> int:
-    """Return TokenReuseTime, which TokenExpireTime bounds."""
+def check_permission(
+    settings: Section,
+    policy: SessionPolicy,
+    bucket: Bucket,
+    object_prefix: str,
+    terms: Terms,
+) -> None:
+    """Note a session policy that does not allow what the grant signs."""
+    place = f"{bucket.name}/{object_prefix}"
+    if lacks_permission(policy, terms.action, place):
+        settings.note(
+            table.POLICY_FILE.name,
+            f"is {settings[table.POLICY_FILE]!r}, which does not allow {terms.action} "
+            f"in {unmarked(place)}; OSS would refuse all that Type {terms.type} signs",
+        )
+
+
+def reuse_seconds(settings: Section, duration_seconds: int, terms: Terms | None) -> int:
+    """Return TokenReuseTime, which TokenExpireTime bounds.
+
+    What is signed with a token ends before it does.
+    """
     setting = table.TOKEN_REUSE_TIME
+    margin = terms.seconds if terms else table.SDK_REFRESH_MARGIN_SECONDS
+    most = duration_seconds - margin
     if setting not in settings:
-        return duration_seconds // 3
-    most = duration_seconds - table.SDK_REFRESH_MARGIN_SECONDS
+        return min(duration_seconds // 3, most)
     bounded = replace(setting, read=table.number(0, most, "of seconds "))
     return settings[bounded]
 
@@ -174,9 +215,12 @@ def reuse_seconds(settings: Section, duration_seconds: int) -> int:
 
 
 def load_policy(
-    source: Source, settings: Section, object_prefix: str
+    source: Source, settings: Section, object_prefix: str, is_signed: bool
 ) -> tuple[SessionPolicy | None, str]:
-    """Return the rendered session policy and its file's name, or None and ""."""
+    """Return the rendered session policy and its file's name, or None and "".
+
+    *is_signed* says that nobody gets the token.
+    """
     values = {  # of the placeholders
         "USER_ID": USER_MARK if source.has_login else "",
         # Something right in place of what is wrong, so that the policy is not blamed
@@ -201,7 +245,7 @@ def load_policy(
             if PLACEHOLDER_OF[setting.name] in template.placeholders:
                 settings.use(setting)
         policy = template.render(values)
-        source.warnings += template.warnings()
+        source.warnings += template.warnings(has_parts=not is_signed)
         return policy, policy_file
     except ConfigError as error:
         source.problems += error.problems
@@ -242,9 +286,12 @@ def warn_of_idle(source: Source, sections: Iterable[Section]) -> None:
 
 def check_isolation(source: Source, grants: Collection[Grant]) -> None:
     """Note it if a user may get what is another's; warn about what all share."""
-    policies = {grant.template.policy: grant.path for grant in grants}
-    places = {policy: list(places_of(policy)) for policy in policies}
-    path_of = {place: policies[p] for p in places for place in places[p]}
+    places: dict[object, list[Place]] = {}
+    path_of: dict[Place, str] = {}
+    for grant in grants:
+        if grant.source not in places:
+            places[grant.source] = list(places_of_grant(grant))
+        path_of |= dict.fromkeys(places[grant.source], grant.path)
     alike = set()
     for one, other in pairs_of(path_of):
         verdict = compare(one, other)
@@ -264,8 +311,16 @@ def check_isolation(source: Source, grants: Collection[Grant]) -> None:
         where = f"{source.path}"
         if source.has_grants:
             where += f": {table.GRANTS.name}: {grant.path}"
-        for warning in sharing_warnings(grant, places[grant.template.policy], alike):
+        for warning in sharing_warnings(grant, places[grant.source], alike):
             source.warn(warning, where)
+
+
+def places_of_grant(grant: Grant) -> Iterator[Place]:
+    """Yield what a user of *grant* gets: what its policy allows, or what is signed."""
+    if grant.terms is None:
+        yield from places_of(grant.template.policy)
+    elif relative := relative_of(grant.signed_place):
+        yield object_place(relative)
 
 
 def sharing_warnings(

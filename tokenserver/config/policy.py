@@ -66,6 +66,10 @@ class SessionPolicy:
         """Return the policy for a verified *user*, or for anybody."""
         return self.text if user is None else fill_in(self.text, user)
 
+    def for_all(self) -> SessionPolicy:
+        """Return the policy that allows whatever it allows to any user."""
+        return SessionPolicy(fill_in(self.text, "*"))
+
     def own_statements(self, user: str) -> list[dict[str, Any]]:
         """Return the statements that allow something to *user* alone, as denials.
 
@@ -145,14 +149,17 @@ class PolicyTemplate:
         self._refuse(filter(None, problems))
         return SessionPolicy(policy)
 
-    def warnings(self) -> list[str]:
-        """Return what an operator may not have meant, one line each."""
+    def warnings(self, has_parts: bool = True) -> list[str]:
+        """Return what an operator may not have meant, one line each.
+
+        *has_parts* says that clients upload in parts, if they may upload.
+        """
         found: list[str] = []
         allowed = [s for s in statements_of(self._document) if s.effect == "Allow"]
         for statement in allowed:
             found += action_warnings(statement)
             found += resource_warnings(statement)
-        found += upload_warnings(allowed)
+        found += upload_warnings(allowed) if has_parts else []
         return [f"{self._where}: {warning}" for warning in dict.fromkeys(found)]
 
 

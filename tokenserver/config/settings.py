@@ -19,6 +19,7 @@ from typing import Any, Generic, TypeVar
 from tokenserver.config.resources import BUCKET_FORM, BUCKET_NAME
 from tokenserver.hosts import BaseUrl, base_url
 from tokenserver.logs import printable
+from tokenserver.oss.terms import MAX_OBJECT_BYTES, TOKEN, TYPES
 
 T = TypeVar("T")
 
@@ -103,12 +104,41 @@ def number(low: int, high: int, unit: str = "") -> Reader[int]:
 
     def read(value: Any) -> int:
         found = value
-        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,9}", value):
+        if isinstance(value, str) and re.fullmatch(r"[0-9]{1,10}", value):
             found = int(value)
         if type(found) is int and low <= found <= high:
             return found
         bound = f"a whole number {unit}from {low} to {high}"
         raise ValueError(f"is {json.dumps(found)[:80]}; it must be {bound}")
+
+    return read
+
+
+def one_of(*allowed: str) -> Reader[str]:
+    """Return a reader of a few strings."""
+
+    def read(value: Any) -> str:
+        found = text(value)
+        if found in allowed:
+            return found
+        near = [name for name in allowed if name.lower() == found.lower()]
+        hint = f"; did you mean {near[0]}?" if near else ""
+        raise ValueError(f"is {found!r:.100}; it must be {' or '.join(allowed)}{hint}")
+
+    return read
+
+
+def some_of(pattern: str, bound: str) -> Reader[tuple[str, ...]]:
+    """Return a reader of one string or more that match *pattern*."""
+
+    def read(value: Any) -> tuple[str, ...]:
+        found = texts(value)
+        for item in found:
+            if not re.fullmatch(pattern, item):
+                raise ValueError(f"has {item!r:.100}; it must be {bound}")
+        if not found:
+            raise ValueError(f"is empty; leave it out, or have {bound} in it")
+        return tuple(dict.fromkeys(found))
 
     return read
 
@@ -135,6 +165,10 @@ ROLE_ARN_FORM = "acs:ram::<account>:role/<name>, as the RAM console shows it"
 # token with less than this left is of no use to them (OSSAuthCredentialsProvider).
 SDK_REFRESH_MARGIN_SECONDS = 300
 MAX_REUSE_SECONDS = MAX_DURATION_SECONDS - SDK_REFRESH_MARGIN_SECONDS
+
+MIN_SIGNATURE_SECONDS = 10  # a form or URL that is valid for less is of no use
+MAX_SIGNATURE_SECONDS = MAX_REUSE_SECONDS
+TYPE_NAME = r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"  # RFC 6838, section 4.2
 
 STS_QUOTA = 100  # calls a second of a whole cloud account (STS FAQ)
 STS_CALLS_PER_SECOND = STS_QUOTA * 4 // 5  # of this process, unless configured
@@ -208,6 +242,49 @@ TOKEN_REUSE_TIME = Setting(
     "TokenReuseTime", number(0, MAX_REUSE_SECONDS, "of seconds "), -1
 )
 CREDENTIALS_URI = Setting("CredentialsUri", flag, False)
+
+# What a grant signs.  They are in Grants only, and no default comes from the top.
+TYPE = Setting("Type", one_of(*TYPES), TOKEN)
+METHOD = Setting("Method", one_of("PUT", "GET"), "PUT")
+# Its bound depends on TokenExpireTime.
+SIGNATURE_EXPIRE_TIME = Setting(
+    "SignatureExpireTime",
+    number(MIN_SIGNATURE_SECONDS, MAX_SIGNATURE_SECONDS, "of seconds "),
+    SDK_REFRESH_MARGIN_SECONDS,
+)
+MIN_SIZE = Setting("MinSize", number(0, MAX_OBJECT_BYTES, "of bytes "), 0)
+MAX_SIZE = Setting(
+    "MaxSize", number(1, MAX_OBJECT_BYTES, "of bytes "), MAX_OBJECT_BYTES
+)
+CONTENT_TYPES = Setting[tuple[str, ...]](
+    "ContentTypes",
+    some_of(
+        rf"{TYPE_NAME}/({TYPE_NAME}(; ?charset=[a-z0-9_-]+)?|\*)",
+        "types in lower case such as image/png, or image/*",
+    ),
+    (),
+)
+FORBID_OVERWRITE = Setting("ForbidOverwrite", flag, False)
+OBJECT_NAME = Setting("ObjectName", text, "")
+PROCESSES = Setting[tuple[str, ...]](
+    "Processes",
+    some_of(r"[!-~]+", "values of x-oss-process such as image/resize,w_200"),
+    (),
+)
+URL_ONLY = Setting("UrlOnly", flag, False)
+
+SIGNED_SETTINGS: tuple[Setting[Any], ...] = (
+    TYPE,
+    METHOD,
+    SIGNATURE_EXPIRE_TIME,
+    MIN_SIZE,
+    MAX_SIZE,
+    CONTENT_TYPES,
+    FORBID_OVERWRITE,
+    OBJECT_NAME,
+    PROCESSES,
+    URL_ONLY,
+)
 
 GRANT_SETTINGS: tuple[Setting[Any], ...] = (
     POLICY_FILE,
@@ -292,6 +369,7 @@ class Section:
         self.problems = problems
         self.values = values
         self._known = known
+        self._names = {setting.name for setting in known}
         self._common = common
         self._used: set[str] = set()  # of those that may have no effect
 
@@ -320,8 +398,9 @@ class Section:
 
     def _owner(self, name: str) -> Section:
         """Return the section that *name* is read from."""
-        if self._common and name not in self.values and name in self._common.values:
-            return self._common
+        common = self._common
+        if common and name not in self.values and name in common.values:
+            return common if name in common._names else self
         return self
 
     def use(self, setting: Setting[Any]) -> None:

@@ -59,9 +59,9 @@ class TokenCache:
     A token is FRESH until it is almost as old as its reuse time, and DUE until it is as
     old: a flight then starts in the background, so that nobody has to wait for the
     next.  Callers that find neither share one flight.  While STS cannot be reached, or
-    throttles, they get the OLD token as long as it is valid for more than
-    SDK_REFRESH_MARGIN_SECONDS, below which the mobile SDKs would come back at once for
-    another; then it is GONE.
+    throttles, they get the OLD token as long as it is valid for more than they need;
+    then it is GONE.  Below SDK_REFRESH_MARGIN_SECONDS the mobile SDKs would come back
+    at once for another; what is signed with a token ends before it does.
 
     Age and validity are measured by both clocks, and the more pessimistic one wins: the
     wall clock runs while the machine sleeps, the monotonic clock is never set back.
@@ -75,17 +75,22 @@ class TokenCache:
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
         self._assume_role = assume_role
-        self._clock = clock
+        self.clock = clock
         self._monotonic = monotonic
         self._lock = threading.Lock()  # guards all below, not held during a call
         self._entries: OrderedDict[UserCall, Entry] = OrderedDict()
         self._is_failing = False  # so that the log says once when it begins and ends
         self.uses = Tally()  # reused, fetched, stale
 
-    def get(self, call: UserCall, reuse_seconds: int) -> Token:
+    def get(
+        self,
+        call: UserCall,
+        reuse_seconds: int,
+        needed_seconds: int = SDK_REFRESH_MARGIN_SECONDS,
+    ) -> Token:
         """Return a token for *call*; with a reuse time of 0 each is a new one.
 
-        Raises StsError.
+        It is valid for more than *needed_seconds*.  Raises StsError.
         """
         if not reuse_seconds:
             token = Token(self._assume_role(call.complete()))
@@ -94,7 +99,9 @@ class TokenCache:
         with self._lock:
             entry = self._entry(call)
             old, failure = entry.token, entry.failure
-            freshness = self._freshness(entry, call.duration_seconds, reuse_seconds)
+            freshness = self._freshness(
+                entry, call.duration_seconds, reuse_seconds, needed_seconds
+            )
             if old and freshness is Freshness.FRESH:
                 self.uses.add("reused")
                 return old
@@ -126,14 +133,18 @@ class TokenCache:
         return entry
 
     def _freshness(
-        self, entry: Entry, duration_seconds: int, reuse_seconds: int
+        self,
+        entry: Entry,
+        duration_seconds: int,
+        reuse_seconds: int,
+        needed_seconds: int,
     ) -> Freshness:
         """Return what to do with the token of *entry*."""
-        now, monotonic = self._clock(), self._monotonic()
+        now, monotonic = self.clock(), self._monotonic()
         wall_clock_age = now - entry.fetched_at[0]
         monotonic_age = monotonic - entry.fetched_at[1]
         left = min(entry.expires_at - now, duration_seconds - monotonic_age)
-        if entry.token is None or left <= SDK_REFRESH_MARGIN_SECONDS:
+        if entry.token is None or left <= needed_seconds:
             return Freshness.GONE
         age = max(wall_clock_age, monotonic_age)
         if age < reuse_seconds - min(REFRESH_AHEAD_SECONDS, reuse_seconds / 10):
@@ -206,7 +217,7 @@ class TokenCache:
 
     def _lead(self, call: UserCall, entry: Entry, flight: Future[Token]) -> None:
         """Call STS and settle *flight* whatever happens, so that no waiter hangs."""
-        fetched_at = self._clock(), self._monotonic()
+        fetched_at = self.clock(), self._monotonic()
         try:
             credentials = self._assume_role(call.complete())
             expires_at = instant(credentials.expiration)

@@ -2,18 +2,22 @@
 
 oss, bucket, client       a bucket of its own for each test, and one who may do all
 stand_ins, cloud, key     two buckets, one object, and time that stands still
+own_oss, signing          a token server that signs forms and URLs for users
 """
 
 from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
 from helpers.oss.client import BucketClient
 from helpers.oss.cloud import Cloud, fresh, running_cloud, user_key
+from helpers.oss.signed import Signing, start_signing
 from helpers.oss.signing import KeyPair
+from helpers.server import MakeServer
 from localcloud.oss import Bucket, OssStandIn
 from localcloud.sts import ALLOW_ALL, StsStandIn
 
@@ -62,3 +66,18 @@ def cloud(stand_ins: Cloud) -> Iterator[Cloud]:
 def key(cloud: Cloud) -> KeyPair:
     """The key of a RAM user who may do all."""
     return cloud.user(ALLOW_ALL)
+
+
+@pytest.fixture
+def own_oss(sts: StsStandIn) -> Iterator[OssStandIn]:
+    """OSS that knows the tokens of the test's STS."""
+    with OssStandIn(sts) as stand_in:
+        yield stand_in
+
+
+@pytest.fixture
+def signing(
+    make_server: MakeServer, sts: StsStandIn, own_oss: OssStandIn, tmp_path: Path
+) -> Signing:
+    """A server with one grant of each kind, for users who log in."""
+    return start_signing(make_server, sts, own_oss, tmp_path)

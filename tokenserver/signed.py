@@ -1,0 +1,70 @@
+"""What a grant with terms answers: an order of its client, signed and written out."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from tokenserver.config.grants import Grant
+from tokenserver.documents import Credentials, post_form, presigned_url
+from tokenserver.oss.orders import CallbackTexts, Order, order_of
+from tokenserver.oss.signing import Signer
+from tokenserver.oss.terms import POST_FORM, Terms
+from tokenserver.sts.client import instant
+
+
+class Signed(NamedTuple):
+    """What was signed, as it is sent; *text* is that of a URL alone."""
+
+    document: bytes
+    text: bytes
+
+
+def order_of_grant(
+    grant: Grant,
+    user: str | None,
+    query: str,
+    now: float,
+    callback: CallbackTexts | None = None,
+) -> Order:
+    """Return what the *query* of *user* asks of *grant*.  Raises RequestError.
+
+    *callback* makes OSS report the upload.
+    """
+    assert grant.terms
+    assert grant.bucket
+    folder = grant.folder(user)
+    return order_of(grant.terms, grant.bucket, folder, user or "", query, now, callback)
+
+
+def sign(order: Order, credentials: Credentials, now: float) -> Signed:
+    """Return what *order* is, signed at the unix time *now*.
+
+    It ends with the token at the latest.
+    """
+    until = int(min(int(now) + order.terms.seconds, instant(credentials.expiration)))
+    signer = Signer(
+        credentials.access_key_id,
+        credentials.access_key_secret,
+        credentials.security_token,
+        order.bucket.region,
+        now,
+    )
+    if order.terms.type == POST_FORM:
+        fields = order.form(signer, until)
+        return Signed(post_form(fields, order.bucket, order.folder, until), b"")
+    url = order.url(signer, until)
+    document = presigned_url(
+        order.terms.method, url, order.headers, order.object_name, until
+    )
+    return Signed(document, url.encode("ascii"))
+
+
+def wants_text(terms: Terms, accept: str) -> bool:
+    """Return whether a client is sent a bare URL.
+
+    The pages of the official samples say nothing of what they accept, and take all of
+    the reply for the URL; UrlOnly is for them.
+    """
+    if terms.type == POST_FORM or "json" in accept:
+        return False
+    return terms.url_only or "text/plain" in accept
