@@ -3,6 +3,7 @@
 oss, bucket, client       a bucket of its own for each test, and one who may do all
 stand_ins, cloud, key     two buckets, one object, and time that stands still
 own_oss, signing          a token server that signs forms and URLs for users
+shared_signing            the same for all tests of a module
 """
 
 from __future__ import annotations
@@ -14,12 +15,16 @@ from pathlib import Path
 import pytest
 
 from helpers.oss.client import BucketClient
-from helpers.oss.cloud import Cloud, fresh, running_cloud, user_key
+from helpers.oss.cloud import OTHER_BUCKET, Cloud, fresh, running_cloud, user_key
 from helpers.oss.signed import Signing, start_signing
 from helpers.oss.signing import KeyPair
-from helpers.server import MakeServer
+from helpers.server import MakeServer, RunningServer
+from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
+from localcloud.clock import Clock
 from localcloud.oss import Bucket, OssStandIn
 from localcloud.sts import ALLOW_ALL, StsStandIn
+from tokenserver.config.load import LiveConfig
+from tokenserver.sts.client import StsClient
 
 NUMBERS = itertools.count()
 
@@ -81,3 +86,26 @@ def signing(
 ) -> Signing:
     """A server with one grant of each kind, for users who log in."""
     return start_signing(make_server, sts, own_oss, tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_signing(
+    sts_client: StsClient, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Signing]:
+    """The same for the tests of a module, which leave it as it is."""
+    clock = Clock()
+    with StsStandIn(clock=clock) as sts, OssStandIn(sts) as stand_in:
+        sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
+        sts.add_role(ROLE_ARN)
+        folder = tmp_path_factory.mktemp("signing")
+        servers: list[RunningServer] = []
+
+        def make(**changes: object) -> RunningServer:
+            path = write_config(folder, **{"StsEndpoint": sts.url} | changes)
+            servers.append(RunningServer(LiveConfig(path), sts_client))
+            return servers[-1]
+
+        stand_in.create_bucket(OTHER_BUCKET)
+        signing = start_signing(make, sts, stand_in, folder)
+        yield signing
+        servers[0].close()

@@ -127,8 +127,21 @@ class Form:
 
         *more* is added as it is, before the file.
         """
-        values = {name.replace("_", "-"): text for name, text in fields.items()}
-        pairs = {**self.document["fields"], **values}
+        return self.post_with(fields, file, *more)
+
+    def post_with(
+        self,
+        fields: Mapping[str, str | None],
+        file: File = JPEG,
+        *more: tuple[str, str],
+    ) -> OssReply:
+        """Post it so with *fields* of any name."""
+        own = self.document["fields"]
+        values = {
+            name if name in own else name.replace("_", "-"): text
+            for name, text in fields.items()
+        }
+        pairs = {**own, **values}
         parts = [
             part(name, str(text).encode())
             for name, text in [*pairs.items(), *more]
@@ -167,10 +180,10 @@ class Url:
         body: bytes = b"meow",
         change: Callable[[str], str] | None = None,
         method: str = "",
-        **headers: str | None,
+        headers: Mapping[str, str | None] | None = None,
     ) -> OssReply:
         """Send it, changed; a header that is None is left out, and _ stands for -."""
-        values = {name.replace("_", "-"): text for name, text in headers.items()}
+        values = {n.replace("_", "-"): text for n, text in (headers or {}).items()}
         sent = {n: t for n, t in {**self.headers, **values}.items() if t is not None}
         method = method or self.method
         message = Message(
