@@ -152,8 +152,9 @@ class Form:
     def post_parts(self, *parts: bytes) -> OssReply:
         """Post *parts* of a form."""
         body, content_type = wrapped(*parts)
-        path = self.path or urlsplit(self.document["url"]).path
-        headers = {"content-type": content_type, **self.headers}
+        url = urlsplit(self.document["url"])
+        path = self.path or url.path or "/"
+        headers = {"host": url.netloc, "content-type": content_type, **self.headers}
         return send(self.oss, Message("POST", path, headers=headers, body=body))
 
 
@@ -172,6 +173,7 @@ class Url:
         """Return the request that *document* says to send."""
         parts = urlsplit(document["url"])
         headers = {name.lower(): text for name, text in document["headers"].items()}
+        headers["host"] = parts.netloc
         target = f"{parts.path}?{parts.query}"
         return cls(oss, document["method"], target, headers, document)
 
