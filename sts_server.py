@@ -17,7 +17,8 @@ request passes through it like this:
   3. tokenserver/login says whose login token it has, if users have to log in.
   4. tokenserver/sts has a token for this user already, or shares one call among all who
      ask, or calls AssumeRole within the quota of STS.
-  5. A document of tokenserver/documents.py goes back in one send.
+  5. A document of tokenserver/documents.py goes back in one send: the token, or a form
+     or URL that tokenserver/oss has signed with a token of the server's own.
 
 What is wrong with a call, tokenserver/check says in words; tokenserver/metrics.py shows
 what was counted; tokenserver/cli.py is the command line.

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tokenserver.config.grants import Grant
 from tokenserver.documents import Credentials, post_form, presigned_url
-from tokenserver.oss.orders import CallbackTexts, Order, order_of
+from tokenserver.oss.orders import CallbackTexts, Folder, Order, order_of
 from tokenserver.oss.signing import Signer
 from tokenserver.oss.terms import POST_FORM, Terms
 from tokenserver.sts.client import instant
@@ -32,8 +32,8 @@ def order_of_grant(
     """
     assert grant.terms
     assert grant.bucket
-    folder = grant.folder(user)
-    return order_of(grant.terms, grant.bucket, folder, user or "", query, now, callback)
+    folder = Folder(grant.bucket, grant.folder(user), user or "")
+    return order_of(grant.terms, folder, query, now, callback)
 
 
 def sign(order: Order, credentials: Credentials, now: float) -> Signed:
@@ -46,12 +46,13 @@ def sign(order: Order, credentials: Credentials, now: float) -> Signed:
         credentials.access_key_id,
         credentials.access_key_secret,
         credentials.security_token,
-        order.bucket.region,
+        order.folder.bucket.region,
         now,
     )
     if order.terms.type == POST_FORM:
         fields = order.form(signer, until)
-        return Signed(post_form(fields, order.bucket, order.folder, until), b"")
+        folder = order.folder
+        return Signed(post_form(fields, folder.bucket, folder.prefix, until), b"")
     url = order.url(signer, until)
     document = presigned_url(
         order.terms.method, url, order.headers, order.object_name, until

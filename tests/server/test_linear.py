@@ -191,7 +191,8 @@ def order(text: str) -> object:
     bucket = Bucket("my-bucket", "cn-hangzhou", default_endpoint("cn-hangzhou"), None)
     limits = ("image/*", "text/plain")
     terms = Terms(POST_FORM, "POST", 300, content_types=limits, object_name="$FILENAME")
-    return orders.order_of(terms, bucket, "users/alice/", "alice", text, 0.0)
+    folder = orders.Folder(bucket, "users/alice/", "alice")
+    return orders.order_of(terms, folder, text, 0.0)
 
 
 GET, END = "GET / HTTP/1.1\r\n", "\r\n\r\n"

@@ -10,7 +10,8 @@
     denied.py      the list of users who are shut out
     grants.py      what a path hands out, and the AssumeRole call for it
     callback.py    how OSS reports uploads
-    load_*.py      the parts of config.json: logins, grants, buckets, callback
+    load_*.py      the parts of config.json: logins, grants, what these sign, buckets,
+                    callback
     load.py        config.json -> Config, with all problems at once; Config in force
     tls.py         the certificate in force
 

@@ -66,6 +66,7 @@ class UserCall:
 
     template: CallTemplate
     user: str | None
+    is_for_signing: bool = False  # so that nobody is handed the token
 
     def __hash__(self) -> int:
         """Return the hash of what differs most: a table of tokens asks for each."""
@@ -156,7 +157,9 @@ class Grant:
 
     def call_for(self, user: str | None) -> UserCall:
         """Return the call for a verified *user*, or for anybody."""
-        return UserCall(self.template, None if self.terms else user)
+        if self.terms:
+            return UserCall(self.template, None, is_for_signing=True)
+        return UserCall(self.template, user)
 
     def callback_strings(
         self, user: str | None, now: float | None = None

@@ -91,6 +91,15 @@ class ProcessNotAllowed(RequestError):
 # --- What a client asks for -----------------------------------------------------
 
 
+@dataclass(frozen=True)
+class Folder:
+    """What a user may upload to or download from."""
+
+    bucket: Bucket
+    prefix: str  # of the names of all objects
+    user: str  # "" where nobody logs in
+
+
 def read_parameters(query: str) -> dict[str, str]:
     """Return those of PARAMETERS that *query* has.  Raises RequestError."""
     found: dict[str, str] = {}
@@ -116,7 +125,7 @@ def decoded(text: str, errors: str = "replace") -> str:
 
 
 def object_name(
-    terms: Terms, folder: str, user: str, asked: Mapping[str, str], now: float
+    terms: Terms, folder: Folder, asked: Mapping[str, str], now: float
 ) -> str:
     """Return the name of the object, "" if a form leaves it to its client.
 
@@ -124,7 +133,7 @@ def object_name(
     """
     if terms.method == "GET":
         name = required(asked, "object")
-        if not name.startswith(folder):
+        if not name.startswith(folder.prefix):
             raise InvalidObjectName(
                 'object must begin with the "dir" of /upload-config.'
             )
@@ -132,12 +141,12 @@ def object_name(
     if not terms.object_name:
         if terms.type == POST_FORM and "filename" not in asked:
             return ""
-        return checked("filename", folder + required(asked, "filename"))
+        return checked("filename", folder.prefix + required(asked, "filename"))
     filename = ""
     if needs_filename(terms.object_name):
         filename = checked("filename", required(asked, "filename"))
-    chosen = fill_in(terms.object_name, user, filename, now)
-    return checked("filename", folder + chosen)
+    chosen = fill_in(terms.object_name, folder.user, filename, now)
+    return checked("filename", folder.prefix + chosen)
 
 
 def required(asked: Mapping[str, str], name: str) -> str:
@@ -234,8 +243,7 @@ class Order:
     """A form or a URL that is complete but for the key pair."""
 
     terms: Terms
-    bucket: Bucket
-    folder: str
+    folder: Folder
     object_name: str  # "" if a form leaves it to its client, below the folder
     content_type: str  # "" if it is left to the client
     process: str
@@ -244,7 +252,7 @@ class Order:
     @property
     def text(self) -> str:
         """What it is for, for the log."""
-        return f"{self.terms.method} {self.object_name or f'{self.folder}*'}"
+        return f"{self.terms.method} {self.object_name or f'{self.folder.prefix}*'}"
 
     def form(self, signer: Signer, until: int) -> dict[str, str]:
         """Return the fields of a form, in the order they are sent in."""
@@ -261,9 +269,9 @@ class Order:
     def conditions(self) -> list[Condition]:
         """Return what the policy of a form demands of what the client fills in."""
         terms = self.terms
-        found: list[Condition] = [{"bucket": self.bucket.name}]
+        found: list[Condition] = [{"bucket": self.folder.bucket.name}]
         if not self.object_name:
-            found.append(["starts-with", "$key", self.folder])
+            found.append(["starts-with", "$key", self.folder.prefix])
         found.append(["content-length-range", terms.min_size, terms.max_size])
         if terms.content_types and not self.content_type:
             # OSS stores what this field says, before what the part of the file says.
@@ -288,7 +296,7 @@ class Order:
             query["callback-var"] = base64_json(self.callback.variables)
         request = Presigned(
             self.terms.method,
-            self.bucket,
+            self.folder.bucket,
             self.object_name,
             self.headers,
             query,
@@ -299,20 +307,18 @@ class Order:
 
 def order_of(
     terms: Terms,
-    bucket: Bucket,
-    folder: str,
-    user: str,
+    folder: Folder,
     query: str,
     now: float,
     callback: CallbackTexts | None = None,
 ) -> Order:
-    """Return what the *query* of *user* asks for, within *folder*.
+    """Return what *query* asks for within *folder*, at the unix time *now*.
 
-    *user* is empty where nobody logs in, *now* is unix seconds.  Raises RequestError.
+    *callback* makes OSS report the upload.  Raises RequestError.
     """
     asked = read_parameters(query)
-    name = object_name(terms, folder, user, asked, now)
+    name = object_name(terms, folder, asked, now)
     kind = content_type(terms, asked)
     if terms.type == POST_FORM:
         check_size(terms, asked)
-    return Order(terms, bucket, folder, name, kind, process_of(terms, asked), callback)
+    return Order(terms, folder, name, kind, process_of(terms, asked), callback)

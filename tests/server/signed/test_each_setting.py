@@ -7,6 +7,7 @@ import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 from helpers.login.service import bearer
@@ -23,7 +24,7 @@ from tokenserver.documents import Credentials
 from tokenserver.httpd.request import RequestError
 from tokenserver.oss.bucket import Bucket, default_endpoint
 from tokenserver.oss.names import name_problem
-from tokenserver.oss.orders import Order, order_of
+from tokenserver.oss.orders import Folder, Order, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
 from tokenserver.sts.tokens import TokenCache
 
@@ -241,6 +242,24 @@ def test_a_hundred_thousand_users_cost_one_call(make_signing: MakeSigning) -> No
     assert len(cache._entries) == 1
 
 
+def test_the_token_of_the_forms_is_handed_out_beside_them_to_nobody(
+    make_server: MakeServer, sts: StsStandIn, own_oss: OssStandIn, tmp_path: Path
+) -> None:
+    """Without users a token for the same folder is asked for with the same call."""
+    grants = {"/form": FORM, "/sts": {}, "/put": PUT}
+    settings: dict[str, Any] = {"Authentication": None, "ObjectPrefix": "photos/"}
+    signing = start_signing(make_server, sts, own_oss, tmp_path, grants, **settings)
+
+    form = signing.ask("/form", user=None).json["security_token"]
+    token = signing.ask("/sts", user=None).json["SecurityToken"]
+    url = signing.ask("/put", user=None, **NAMED).json["url"]
+
+    first, second = sts.requests
+    assert first.params["Policy"] == second.params["Policy"]
+    assert form != token
+    assert quote(form, safe="") in url
+
+
 def test_a_defect_shows_neither_the_secret_nor_what_it_is(
     make_signing: MakeSigning,
     caplog: pytest.LogCaptureFixture,
@@ -286,6 +305,7 @@ def test_the_secret_is_in_no_reply_and_no_line(
 # --- Whatever a client sends ----------------------------------------------------
 
 BUCKET = Bucket("my-bucket", "cn-hangzhou", default_endpoint("cn-hangzhou"), None)
+ALICE = Folder(BUCKET, "users/alice/", "alice")
 ALL_TERMS = [
     Terms(POST_FORM, "POST", 300, 4, 8, ("image/*", "a/b"), True, "$FILENAME"),
     Terms(POST_FORM, "POST", 300),
@@ -316,7 +336,7 @@ def test_any_query_is_an_order_within_the_folder_or_a_refusal(
     query = "&".join(f"{name}={value}" for name, value in pairs)
     refused = order = None
     try:
-        order = order_of(terms, BUCKET, "users/alice/", "alice", query, 0.0)
+        order = order_of(terms, ALICE, query, 0.0)
     except RequestError as error:
         refused = error
 

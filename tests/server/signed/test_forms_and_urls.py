@@ -24,7 +24,7 @@ from localcloud.oss import OssStandIn
 from localcloud.sts import Fail, StsStandIn
 from tokenserver import cli
 from tokenserver.oss.bucket import Bucket, default_endpoint
-from tokenserver.oss.orders import InvalidObjectName, order_of
+from tokenserver.oss.orders import Folder, InvalidObjectName, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
 
 PNG = ("cat.png", "image/png", b"png")
@@ -329,7 +329,7 @@ def test_a_name_that_some_read_differently_is_not_signed(
         asked = {"object": f"{UPLOADS}{name}"}
 
     with pytest.raises(InvalidObjectName):
-        order_of(terms, bucket, UPLOADS, "alice", urlencode(asked), 0.0)
+        order_of(terms, Folder(bucket, UPLOADS, "alice"), urlencode(asked), 0.0)
 
 
 @pytest.mark.parametrize(
