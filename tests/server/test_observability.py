@@ -621,6 +621,27 @@ def test_tally_has_no_more_names_than_it_may() -> None:
     assert counts["Rogue7"] > 990
 
 
+def test_forms_and_urls_are_counted_by_type(observe: MakeObserved) -> None:
+    grants = {"/form": {"Type": "PostForm"}, "/put": {"Type": "PresignedUrl"}}
+    observed = observe(Region="cn-hangzhou", Grants=grants)
+
+    for _ in range(3):
+        form = observed.ask("/form").json
+    observed.ask("/put?filename=a")
+    observed.ask("/put")  # of no name
+
+    assert observed.counts("signed_total") == {"PostForm": 3, "PresignedUrl": 1}
+    assert observed.counts("requests_total") == {
+        "InvalidObjectName": 1,
+        "PostForm": 3,
+        "PresignedUrl": 1,
+    }
+    assert observed.counts("assume_role_total") == {"OK": 1}
+    text = observed.text()
+    for secret in (form["policy"], form["signature"], form["security_token"]):
+        assert secret not in text
+
+
 def test_no_secret_is_in_the_metrics(observe: MakeObserved) -> None:
     observed = observe()
     token = observed.ask("/?access_token=of-somebody").json
