@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import logging
-import re
 import ssl
 import threading
 import time
 from collections.abc import Callable
 from http import HTTPStatus
-from urllib.parse import parse_qs, unquote
 
+from tokenserver.asking import (
+    callback,
+    grant_of,
+    is_for_oss,
+    is_reserved_in_disguise,
+    user_of,
+)
 from tokenserver.check.hints import HintLog
 from tokenserver.config.callback import Callback
 from tokenserver.config.grants import (
@@ -18,7 +23,6 @@ from tokenserver.config.grants import (
     HEALTH_PATH,
     ICON_PATH,
     READY_PATH,
-    RESERVED_PATHS,
     UPLOAD_CONFIG_PATH,
     Grant,
     UserCall,
@@ -41,10 +45,7 @@ from tokenserver.documents import (
 from tokenserver.errors import (
     Cause,
     Failure,
-    KeysUnavailable,
-    LoginError,
     StsError,
-    UserNotAllowed,
 )
 from tokenserver.httpd.reply import Reply
 from tokenserver.httpd.request import (
@@ -64,50 +65,6 @@ logger = logging.getLogger(__name__)
 
 READY_SECONDS = 0.8  # for a trial of /readyz; Kubernetes waits for 1 s
 READY_USER = "readyz"  # whom such a trial is made for, when there are users
-CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
-
-# --- Refusals -------------------------------------------------------------------
-
-
-class InvalidCallback(RequestError):
-    """It asks for a script that cannot be, or may not be, sent."""
-
-    status = HTTPStatus.BAD_REQUEST
-    code = "InvalidCallback"
-    message = "callback must be one name of at most 64 characters."
-
-
-class AmbiguousLogin(RequestError):
-    """It has two login tokens, of which a proxy may have checked the other."""
-
-    status = HTTPStatus.BAD_REQUEST
-    code = "AmbiguousLogin"
-    message = "Send one login token, in one place."
-
-
-class Unauthenticated(RequestError):
-    """It does not say who is asking, or does not prove it."""
-
-    status = HTTPStatus.UNAUTHORIZED
-    code = "Unauthenticated"
-    message = "Log in and send the login token along."
-
-
-class UserRefused(RequestError):
-    """Its user gets no tokens."""
-
-    status = HTTPStatus.FORBIDDEN
-    code = "UserNotAllowed"
-    message = "There are no tokens for this user."
-
-
-class LoginUnavailable(RequestError):
-    """There are no keys to check its login token with."""
-
-    status = HTTPStatus.SERVICE_UNAVAILABLE
-    code = "LoginUnavailable"
-    message = "Logins cannot be checked now. Try again later."
-    fields = "Retry-After: 5\r\n"
 
 
 class NotReady(RequestError):
@@ -118,117 +75,12 @@ class NotReady(RequestError):
     message = "There are no tokens yet, or no longer."
 
 
-def login_refusal(error: LoginError) -> RequestError:
-    """Return what a client hears of *error*: nothing that helps to forge a token."""
-    if isinstance(error, UserNotAllowed):
-        return UserRefused(detail=error.reason)
-    if isinstance(error, KeysUnavailable):
-        return LoginUnavailable(detail=error.reason)
-    return Unauthenticated(fields=challenge("invalid_token"), detail=error.reason)
-
-
-def challenge(error: str = "") -> str:
-    """Return the header line that says how to log in (RFC 6750, section 3)."""
-    because = f', error="{error}"' if error else ""
-    return f'WWW-Authenticate: Bearer realm="sts-server"{because}\r\n'
-
-
-# --- What a request says --------------------------------------------------------
-
-
-def parameters(request: Request, name: str) -> list[str]:
-    """Return the values that the query has for *name*."""
-    if not request.query:
-        return []
-    return parse_qs(request.query, keep_blank_values=True).get(name, [])
-
-
-def callback(request: Request, config: Config) -> str:
-    """Return the JSONP callback, or "" if there is none.  Raises RequestError."""
-    names = parameters(request, "callback")
-    if not names:
-        return ""
-    if config.http.allowed_origins is not None:  # a script may be run by any page
-        raise InvalidCallback("JSONP is not served to chosen origins.")
-    if len(names) > 1 or not CALLBACK.fullmatch(names[0]):
-        raise InvalidCallback
-    return names[0]
-
-
-def login_token(request: Request) -> str:
-    """Return the login token.  Raises RequestError.
-
-    It comes as RFC 6750 has it: in the Authorization header (section 2.1), or, for
-    clients that can be given only a URL, as access_token (section 2.3).
-    """
-    tokens = parameters(request, "access_token")
-    scheme, _, credentials = request.fields.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        tokens = [*tokens, credentials.strip(" ")]
-    if len(tokens) > 1:
-        raise AmbiguousLogin(fields=challenge("invalid_request"))
-    if not tokens:
-        raise Unauthenticated(fields=challenge(), detail="no login token")
-    return tokens[0]
-
-
-def user_of(request: Request, config: Config) -> str | None:
-    """Return who asks, None if nobody has to log in.  Raises RequestError."""
-    if config.login is None:
-        return None
-    try:
-        return config.login.user(login_token(request))
-    except LoginError as error:
-        raise login_refusal(error) from None
-
-
-def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
-    """Return the grant of the path, and the reserved path before it, if any.
-
-    Raises RequestError.
-    """
-    path, before = request.path, ""
-    for reserved in (CREDENTIALS_PATH, UPLOAD_CONFIG_PATH):
-        is_below = not config.serves_any_path and path.startswith(f"{reserved}/")
-        if path == reserved or is_below:
-            path, before = path.removeprefix(reserved) or "/", reserved
-            break
-    grant = config.grant(path)
-    if (
-        not grant
-        or (before == CREDENTIALS_PATH and not grant.has_credentials_uri)
-        or (before == UPLOAD_CONFIG_PATH and not grant.bucket)
-    ):
-        raise NotFound
-    return grant, before
-
-
-def is_reserved_in_disguise(path: str, callback: Callback | None = None) -> bool:
-    """Return whether *path* is a reserved one but for its percent-encoding.
-
-    A proxy in front may have rules for the path as it is written, so a path has one
-    spelling here: /%63redentials is not /credentials, and nothing else either.
-    """
-    if "%" not in path:
-        return False
-    decoded = unquote(path)
-    return decoded in RESERVED_PATHS or is_for_oss(decoded, callback)
-
-
-def is_for_oss(path: str, callback: Callback | None) -> bool:
-    """Return whether *path* is that of Callback.Url."""
-    return callback is not None and path == callback.url.path
-
-
 def failure_of(error: Exception) -> Failure:
     """Return what is known of an *error* for which there is no token."""
     if not isinstance(error, StsError):
         logger.exception("failed to answer a request")
         error = failed(Cause.DEFECT)
     return error.failure
-
-
-# --- The server -----------------------------------------------------------------
 
 
 class TokenServer(StrictServer):

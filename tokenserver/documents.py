@@ -14,9 +14,9 @@ from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
-from tokenserver.config.callback import CallbackStrings
 from tokenserver.errors import Cause, Failure, StsError
 from tokenserver.oss.bucket import Bucket
+from tokenserver.oss.callback import CallbackStrings
 from tokenserver.oss.terms import TOKEN, Terms
 
 JSON_TYPE = "application/json; charset=utf-8"

@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 from tokenserver.config.grants import Grant
 from tokenserver.documents import Credentials, post_form, presigned_url
-from tokenserver.oss.orders import CallbackTexts, Folder, Order, order_of
+from tokenserver.oss.orders import Folder, Order, order_of
 from tokenserver.oss.signing import Signer
 from tokenserver.oss.terms import POST_FORM, Terms
 from tokenserver.sts.client import instant
@@ -24,16 +24,15 @@ def order_of_grant(
     user: str | None,
     query: str,
     now: float,
-    callback: CallbackTexts | None = None,
 ) -> Order:
-    """Return what the *query* of *user* asks of *grant*.  Raises RequestError.
+    """Return what the *query* of *user* asks of *grant*, at the unix time *now*.
 
-    *callback* makes OSS report the upload.
+    OSS reports the upload if the grant wants that.  Raises RequestError.
     """
     assert grant.terms
     assert grant.bucket
     folder = Folder(grant.bucket, grant.folder(user), user or "")
-    return order_of(grant.terms, folder, query, now, callback)
+    return order_of(grant.terms, folder, query, now, grant.callback_strings(user, now))
 
 
 def sign(order: Order, credentials: Credentials, now: float) -> Signed:

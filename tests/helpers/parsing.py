@@ -7,7 +7,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from helpers.hostile import MARK, bytewise
-from tokenserver import app
+from tokenserver import asking
 from tokenserver.config.grants import ICON_PATH
 from tokenserver.httpd.body import body_of
 from tokenserver.httpd.origins import HttpSettings
@@ -71,7 +71,7 @@ def name_of(request: Request) -> str:
     """Return what an answer is told from others by.  Raises RequestError."""
     if request.path == ICON_PATH:
         raise NotFound
-    name = "" if request.method == "OPTIONS" else app.callback(request, ANY_ORIGIN)
+    name = "" if request.method == "OPTIONS" else asking.callback(request, ANY_ORIGIN)
     return f"for {name}" if name else "answered"
 
 

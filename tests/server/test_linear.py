@@ -20,7 +20,7 @@ from typing import Any
 import pytest
 from helpers.login.service import AUDIENCE, ISSUER, service
 
-from tokenserver import app, hosts, logs
+from tokenserver import asking, hosts, logs
 from tokenserver.errors import LoginError
 from tokenserver.httpd import body, origins, request
 from tokenserver.httpd.body import Body, ChunkedBody, body_of
@@ -77,7 +77,7 @@ ENDS = ("", "\0", " HTTP/1.1!")
 
 # All of those in the modules that meet bytes of clients or of STS
 MODULES = (
-    *(app, body, callback, client, hosts, keys, logs, names),
+    *(asking, body, callback, client, hosts, keys, logs, names),
     *(orders, origins, post, receive, request, seen, users, verifier),
 )
 EXPRESSIONS = [
@@ -132,8 +132,8 @@ def ask_slowly(text: str) -> None:
     """Look for a login token and a callback in a query, and in a header field."""
     plain = parse_head(b"GET / HTTP/1.0\r\n\r\n")
     asked = plain._replace(query=text, fields={"authorization": text})
-    app.parameters(asked, "callback")
-    app.login_token(asked)
+    asking.parameters(asked, "callback")
+    asking.login_token(asked)
 
 
 def refuse(text: str) -> object:

@@ -4,26 +4,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import NamedTuple
 
 from tokenserver.hosts import Url
-from tokenserver.oss.callback import RsaKey, Ticket, callback_of, variables_of
+from tokenserver.oss.callback import CallbackStrings, RsaKey, Ticket
 
 # A ticket is given out beside a token, and an upload that began with the token at its
 # end may take this much longer.
 UPLOAD_SECONDS = 3600
-
-
-class CallbackStrings(NamedTuple):
-    """What a client passes to OSS with an upload, in base64.
-
-    As headers they are x-oss-callback and x-oss-callback-var, as parameters of a URL
-    callback and callback-var.  A form has the field callback, and one for the ticket.
-    """
-
-    callback: str
-    variables: str
-    ticket: str  # what the variable x:ticket is
 
 
 @dataclass(frozen=True)
@@ -41,6 +28,4 @@ class Callback:
     def strings(self, ticket: Ticket) -> CallbackStrings:
         """Return what a client passes to OSS who has *ticket*."""
         sealed = ticket.sealed(self.secrets[0])
-        return CallbackStrings(
-            callback_of(self.url.text, self.variables), variables_of(sealed), sealed
-        )
+        return CallbackStrings.of(self.url.text, self.variables, sealed)

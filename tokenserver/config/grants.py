@@ -6,12 +6,12 @@ import time
 from dataclasses import dataclass, field
 from typing import Any
 
-from tokenserver.config.callback import UPLOAD_SECONDS, Callback, CallbackStrings
+from tokenserver.config.callback import UPLOAD_SECONDS, Callback
 from tokenserver.config.policy import PLACEHOLDER, USER_MARK, SessionPolicy
 from tokenserver.config.settings import SDK_REFRESH_MARGIN_SECONDS
 from tokenserver.login.users import role_session_name
 from tokenserver.oss.bucket import Bucket
-from tokenserver.oss.callback import Ticket
+from tokenserver.oss.callback import CallbackStrings, Ticket
 from tokenserver.oss.terms import POST_FORM, Terms
 
 CREDENTIALS_PATH, UPLOAD_CONFIG_PATH = "/credentials", "/upload-config"

@@ -198,6 +198,23 @@ def open_ticket(secrets: Iterable[bytes], sealed: str) -> Ticket:
 # --- What a client passes to OSS ------------------------------------------------
 
 
+class CallbackStrings(NamedTuple):
+    """What a client passes to OSS with an upload, in base64.
+
+    As headers they are x-oss-callback and x-oss-callback-var, as parameters of a URL
+    callback and callback-var.  A form has the field callback, and one for the ticket.
+    """
+
+    callback: str
+    variables: str
+    ticket: str  # what the variable x:ticket is
+
+    @classmethod
+    def of(cls, url: str, variables: Iterable[str], ticket: str) -> CallbackStrings:
+        """Return what has OSS post to *url*; the client has *variables* of its own."""
+        return cls(callback_of(url, variables), variables_of(ticket), ticket)
+
+
 def callback_of(url: str, variables: Iterable[str]) -> str:
     """Return the text for x-oss-callback, or the form field callback.
 

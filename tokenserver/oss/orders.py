@@ -17,7 +17,7 @@ from urllib.parse import unquote_to_bytes
 
 from tokenserver.httpd.request import RequestError
 from tokenserver.oss.bucket import Bucket
-from tokenserver.oss.callback import base64_json
+from tokenserver.oss.callback import TICKET, CallbackStrings
 from tokenserver.oss.names import fill_in, name_problem, needs_filename
 from tokenserver.oss.signing import (
     Condition,
@@ -231,14 +231,6 @@ def process_of(terms: Terms, asked: Mapping[str, str]) -> str:
 
 
 @dataclass(frozen=True)
-class CallbackTexts:
-    """What makes OSS report an upload; pinned by the signature."""
-
-    callback: str  # of callback_of()
-    variables: Mapping[str, str]  # such as x:ticket
-
-
-@dataclass(frozen=True)
 class Order:
     """A form or a URL that is complete but for the key pair."""
 
@@ -247,7 +239,7 @@ class Order:
     object_name: str  # "" if a form leaves it to its client, below the folder
     content_type: str  # "" if it is left to the client
     process: str
-    callback: CallbackTexts | None
+    callback: CallbackStrings | None  # pinned by the signature
 
     @property
     def text(self) -> str:
@@ -263,7 +255,7 @@ class Order:
         if self.content_type:
             fields["x-oss-content-type"] = self.content_type
         if self.callback:
-            fields |= {"callback": self.callback.callback, **self.callback.variables}
+            fields |= {"callback": self.callback.callback, TICKET: self.callback.ticket}
         return sign_form(signer, fields, self.conditions(), until)
 
     def conditions(self) -> list[Condition]:
@@ -293,7 +285,7 @@ class Order:
         query = {"x-oss-process": self.process} if self.process else {}
         if self.callback and self.terms.method == "PUT":
             query["callback"] = self.callback.callback
-            query["callback-var"] = base64_json(self.callback.variables)
+            query["callback-var"] = self.callback.variables
         request = Presigned(
             self.terms.method,
             self.folder.bucket,
@@ -310,7 +302,7 @@ def order_of(
     folder: Folder,
     query: str,
     now: float,
-    callback: CallbackTexts | None = None,
+    callback: CallbackStrings | None = None,
 ) -> Order:
     """Return what *query* asks for within *folder*, at the unix time *now*.
 

@@ -25,7 +25,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from localcloud.sts import StsStandIn
-from tokenserver.app import user_of
+from tokenserver.asking import user_of
 from tokenserver.httpd.request import RequestError
 
 GOOD = (

@@ -34,7 +34,7 @@ from helpers.server import MakeServer, RunningServer
 from helpers.settings import ROOT, settings, write_config
 
 from localcloud.sts import StsStandIn
-from tokenserver.app import login_refusal
+from tokenserver.asking import login_refusal
 from tokenserver.config.files import read_file
 from tokenserver.config.load import LiveConfig, load_config
 from tokenserver.errors import (

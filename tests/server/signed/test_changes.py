@@ -6,7 +6,6 @@ The stand-in judges them with a verifier of its own.
 from __future__ import annotations
 
 import base64
-import functools
 import json
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -25,10 +24,8 @@ from helpers.oss.cloud import OTHER_BUCKET
 from helpers.oss.forms import part
 from helpers.oss.signed import JPEG, Form, Signing, Url, swap
 
-from tokenserver import app
-from tokenserver.oss.callback import callback_of, variables_of
-from tokenserver.oss.orders import CallbackTexts
-from tokenserver.signed import order_of_grant
+from tokenserver.config.grants import Grant
+from tokenserver.oss.callback import CallbackStrings, variables_of
 
 TOO_LARGE, TOO_SMALL = (400, "EntityTooLarge"), (400, "EntityTooSmall")
 NO_KEY = (403, "InvalidAccessKeyId")
@@ -401,16 +398,13 @@ def test_dots_and_the_name_of_the_file_stay_in_the_folder(signing: Signing) -> N
     }
 
 
-CALLBACK = CallbackTexts(
-    callback_of("https://app.example.com/oss", []), {"x:ticket": "sealed"}
-)
+CALLBACK = CallbackStrings.of("https://app.example.com/oss", [], "sealed")
 
 
 @pytest.fixture
 def _with_callback(monkeypatch: pytest.MonkeyPatch) -> None:
     """Have each form and URL carry a callback."""
-    order = functools.partial(order_of_grant, callback=CALLBACK)
-    monkeypatch.setattr(app, "order_of_grant", order)
+    monkeypatch.setattr(Grant, "callback_strings", lambda *_: CALLBACK)
 
 
 @pytest.mark.usefixtures("_with_callback")
