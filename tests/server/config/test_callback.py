@@ -344,7 +344,7 @@ def test_each_grant_and_user_has_a_ticket(
     ticket = open_ticket([SECRET.encode()], ticket_of(avatars))
     assert (ticket.grant, ticket.user) == ("/avatars", "alice")
     assert ticket.prefix == "avatars/alice/"
-    assert list(silent) == ["bucket", "region", "endpoint", "cname", "host", "dir"]
+    assert not [name for name in silent if "callback" in name]
 
 
 def test_a_new_secret_is_taken_up(make_server: MakeServer, tmp_path: Path) -> None:

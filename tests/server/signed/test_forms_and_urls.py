@@ -23,6 +23,7 @@ from localcloud.clock import Clock
 from localcloud.oss import OssStandIn
 from localcloud.sts import Fail, StsStandIn
 from tokenserver import cli
+from tokenserver.logs import ReplyLine
 from tokenserver.oss.bucket import Bucket, default_endpoint
 from tokenserver.oss.orders import Folder, InvalidObjectName, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
@@ -530,7 +531,7 @@ def test_the_log_says_for_whom_and_for_what(
     lines = [
         record.getMessage()
         for record in caplog.records
-        if record.name == "tokenserver.httpd.connection"
+        if isinstance(record.msg, ReplyLine)
     ]
     shown = [re.sub(r" STS\.\S+| [0-9.]+ms|^\S+ ", "", line) for line in lines]
     assert shown == [
