@@ -125,6 +125,7 @@ def make_cloud(options: argparse.Namespace, origins: Collection[str]) -> LocalCl
         options.bucket,
         options.prefix,
         logins=options.logins,
+        allow_v1=options.allow_v1,
         origins=[*origins, *options.origin],
         folder=options.folder,
         ports=Ports(options.port, options.sts_port, options.oss_port),

@@ -86,6 +86,7 @@ class LocalCloud:
     tokens may do *role_policies*, by default everything in the bucket.  *settings* are
     further keys of config.json.
 
+    With *allow_v1* OSS takes Signature V1, as for a bucket made before September 2025.
     *origins* are those of web pages that may use the token server and OSS, *folder* is
     where objects are kept, by default a temporary one.
 
@@ -102,6 +103,7 @@ class LocalCloud:
     role_policies: Collection[str] | None = None
     settings: Mapping[str, Any] = field(default_factory=dict)
     region: str = "cn-hangzhou"
+    allow_v1: bool = False
     origins: Collection[str] = ("*",)
     folder: Path | None = None
     ports: Ports = field(default_factory=Ports)
@@ -215,7 +217,13 @@ class LocalCloud:
         if policies is None:
             policies = [everything_in(self.bucket)]
         self.sts.add_role(ROLE_ARN, policies=policies)
-        self.oss = OssStandIn(self.sts, self.folder, self.ports.oss, region=self.region)
+        self.oss = OssStandIn(
+            self.sts,
+            self.folder,
+            self.ports.oss,
+            region=self.region,
+            allow_v1=self.allow_v1,
+        )
         with self._naming_port("oss"):
             stack.enter_context(self.oss)
         rule = CorsRule(allowed_origins=self.origins)

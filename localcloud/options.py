@@ -82,6 +82,12 @@ def add_content_options(parser: argparse.ArgumentParser) -> None:
         "LOCALCLOUD_CONTROL_URL",
     )
     parser.add_argument(
+        "--allow-v1",
+        action="store_true",
+        help="let OSS take Signature V1, as it does for a bucket made before September "
+        "2025 (default: V4 alone)",
+    )
+    parser.add_argument(
         "--origin",
         type=page_origin,
         action="append",

@@ -5,11 +5,12 @@
         ...  # a client of oss.url with a token of sts may do what the token allows
         bucket.keys()
 
-It is a real HTTP server and refuses what OSS refuses: each request must be signed (V1
-or V4, in a header, a URL or a form) within 15 minutes of its clock, with a key that the
-STS stand-in knows and the security token that belongs to it, unexpired; then the
-policies decide, those of the role together with the session policy in the token.  It
-remembers what it was asked, and can be told to fail.
+It is a real HTTP server and refuses what OSS refuses: each request must be signed (V4,
+in a header, a URL or a form) within 15 minutes of its clock, with a key that the STS
+stand-in knows and the security token that belongs to it, unexpired; then the policies
+decide, those of the role together with the session policy in the token.  V1 is refused
+as it is for a bucket made today, unless the stand-in is told to allow it.  It remembers
+what it was asked, and can be told to fail.
 
 It imitates the operations of OPERATIONS and PostObject, in buckets that create_bucket()
 makes.  The other operations of OSS are known by name and action: what the policies do

@@ -27,7 +27,7 @@ from localcloud.oss.post_policy import check_policy
 from localcloud.oss.records import Description, StoredObject
 from localcloud.oss.replies import Reply, document
 from localcloud.oss.signature import refuse_other_schemes
-from localcloud.oss.signature_v1 import v1_signature
+from localcloud.oss.signature_v1 import v1_refused, v1_signature
 from localcloud.oss.signature_v4 import (
     ALGORITHM,
     IN_FORM,
@@ -124,7 +124,9 @@ def file_chunks(events: Iterator[MultipartSegment | bytes | None]) -> Iterator[b
             raise OssError("IncorrectNumberOfFilesInPOSTRequest")
 
 
-def read_form_signature(form: Form, now: float, region: str) -> Signature | None:
+def read_form_signature(
+    form: Form, now: float, region: str, *, allow_v1: bool
+) -> Signature | None:
     """Return how the policy of *form* is signed, None if it is not.
 
     Raises OssError.
@@ -148,6 +150,8 @@ def read_form_signature(form: Form, now: float, region: str) -> Signature | None
             sign=lambda secret, signed: v4_signature(secret, date, region, signed),
         )
     if policy or form.field("Signature") or form.field("OSSAccessKeyId"):
+        if not allow_v1:
+            raise v1_refused(region)
         return Signature(
             access_key_id=required_field(form, "OSSAccessKeyId"),
             security_token=token,

@@ -1,11 +1,12 @@
 """Signatures of OSS requests, V1 and V4, in headers and in URLs.
 
-    signature = read_signature(request, now, "cn-hangzhou")
+    signature = read_signature(request, now, "cn-hangzhou", allow_v1=False)
     signature.matches(access_key_secret, "/my-bucket/photos/cat.jpg")
 
 read_signature() refuses what needs no secret to be refused: a request that is signed
-twice, too old, for another region, or in a way that is not understood.  The resource
-comes last, as one request can be read as meant for different buckets.
+twice, too old, for another region, with V1 where that is not allowed, or in a way that
+is not understood.  The resource comes last, as one request can be read as meant for
+different buckets.
 
 Sources: "Include signatures in headers" and "Include signatures in URLs" (V1) and
 "Signature version 4" in the OSS documentation; the signers of oss2 2.19.1,
@@ -17,14 +18,22 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from localcloud.oss.errors import OssError, not_imitated
-from localcloud.oss.signature_v1 import V1_URL, read_v1_header, read_v1_url
+from localcloud.oss.signature_v1 import (
+    V1_SCHEME,
+    V1_URL,
+    read_v1_header,
+    read_v1_url,
+    v1_refused,
+)
 from localcloud.oss.signature_v4 import ALGORITHM, V4_URL, read_v4_header, read_v4_url
 from localcloud.oss.signed import Signable, Signature
 
 S3_V4_PARAMETERS = {"x-amz-algorithm", "x-amz-credential", "x-amz-signature"}
 
 
-def read_signature(request: Signable, now: float, region: str) -> Signature | None:
+def read_signature(
+    request: Signable, now: float, region: str, *, allow_v1: bool
+) -> Signature | None:
     """Return how *request* is signed, None if it is not.  Raises OssError."""
     authorization = request.headers.get("authorization", "")
     refuse_other_schemes(authorization, request.query)
@@ -32,13 +41,16 @@ def read_signature(request: Signable, now: float, region: str) -> Signature | No
     is_v4_url = any(name in request.query for name in V4_URL)
     if bool(authorization) + is_v1_url + is_v4_url > 1:
         raise OssError("InvalidArgument", "The request is signed in more than one way.")
+    is_v1 = is_v1_url or authorization.startswith(V1_SCHEME)
+    if is_v1 and not allow_v1:
+        raise v1_refused(region)
     if is_v1_url:
         return read_v1_url(request, now)
     if is_v4_url:
         return read_v4_url(request, now, region)
     if authorization.startswith(ALGORITHM):
         return read_v4_header(request, authorization, now, region)
-    if authorization.startswith("OSS "):
+    if is_v1:
         return read_v1_header(request, authorization, now)
     if authorization:
         raise OssError("InvalidArgument", "Unsupported Authorization Type")

@@ -1,4 +1,7 @@
-"""Signatures of version 1, in headers and in URLs."""
+"""Signatures of version 1, in headers and in URLs.
+
+OSS refuses them for buckets made since September 2025 (EC 0002-00000080).
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,22 @@ from localcloud.oss.times import iso_time, read_date
 
 V1_URL = ("OSSAccessKeyId", "Expires", "Signature")
 
+V1_SCHEME = "OSS "  # what an Authorization header begins with
 V1_AUTHORIZATION = re.compile(r"OSS ([^\s:]+):([^\s:]+)")
+
+
+def v1_refused(region: str) -> OssError:
+    """Return the error for a bucket in *region* that wants V4.
+
+    The page of its EC gives status 403, and neither a Code nor a Message.
+    """
+    message = (
+        "Signature version 1 is refused, as OSS refuses it for a new bucket. Sign with "
+        f"version 4 (OSS4-HMAC-SHA256) and the region {region}. If your bucket still "
+        "takes version 1, start the stand-in with allow_v1=True, or "
+        "python -m localcloud with --allow-v1."
+    )
+    return OssError("AccessDenied", message, ec="0002-00000080")
 
 
 def v1_signature(access_key_secret: str, string_to_sign: str) -> str:

@@ -64,12 +64,13 @@ class OssStandIn:
     """OSS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
 
     Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
-    the buckets belong to.  Time is that of *sts*.  Entering the block raises OSError if
-    the port is taken, and FolderError if the folder cannot be used: it has to be new or
-    empty, or one that an earlier stand-in used, and in use by no other.
+    the buckets belong to.  Time is that of *sts*.  With *allow_v1* the buckets take
+    Signature V1, as those made before September 2025 do.  Entering the block raises
+    OSError if the port is taken, and FolderError if the folder cannot be used: it has
+    to be new or empty, or one that an earlier stand-in used, and in use by no other.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 (each is a fact about a cloud)
         self,
         sts: StsStandIn,
         folder: Path | None = None,
@@ -77,6 +78,7 @@ class OssStandIn:
         *,
         region: str = "cn-hangzhou",
         owner: str = "1234567890123456",
+        allow_v1: bool = False,
     ) -> None:
         self.sts = sts
         self.clock = sts.clock
@@ -84,6 +86,7 @@ class OssStandIn:
         self.port = port
         self.region = region
         self.owner = owner
+        self.allow_v1 = allow_v1
         self._lock = threading.Lock()  # guards all below
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
         self._cors: dict[str, Collection[CorsRule]] = {}
@@ -243,7 +246,12 @@ class OssStandIn:
         another would get NoSuchBucket.
         """
         signature = required(
-            read_signature(request.signable, request.received_at, self.region)
+            read_signature(
+                request.signable,
+                request.received_at,
+                self.region,
+                allow_v1=self.allow_v1,
+            )
         )
         access.access_key_id = signature.access_key_id
         caller = find_caller(self.sts, signature)
@@ -261,7 +269,9 @@ class OssStandIn:
         place = Place(place.bucket, form.key)
         note_place(access, place)
         signature = required(
-            read_form_signature(form, request.received_at, self.region)
+            read_form_signature(
+                form, request.received_at, self.region, allow_v1=self.allow_v1
+            )
         )
         access.access_key_id = signature.access_key_id
         caller = find_caller(self.sts, signature)

@@ -65,7 +65,7 @@ AWKWARD_KEYS = [
 
 @pytest.fixture
 def oss(sts: StsStandIn) -> Iterator[OssStandIn]:
-    with OssStandIn(sts) as stand_in:
+    with OssStandIn(sts, allow_v1=True) as stand_in:
         yield stand_in
 
 

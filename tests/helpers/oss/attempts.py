@@ -12,7 +12,7 @@ from urllib.parse import quote
 
 from helpers.oss.client import OssClient, OssReply
 from helpers.oss.client import send as send_message
-from helpers.oss.signing import Message, v1_fields
+from helpers.oss.signing import Message, v4_fields
 
 # Where a token of each shipped template may do what; "inside" is below its prefix.
 GRANTS = """
@@ -169,16 +169,22 @@ def begin_upload(place: Place, admin: OssClient) -> str:
 
 
 def post_object(place: Place, client: OssClient) -> OssReply:
-    """Send a form, signed with V1, as a page does."""
-    expiration = datetime.fromtimestamp(client.oss.clock() + 300, timezone.utc)
+    """Send a form as a page does."""
+    now = client.oss.clock()
+    expiration = datetime.fromtimestamp(now + 300, timezone.utc)
+    unsigned = v4_fields(client.key, "", now, client.oss.region)
+    names = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
     document = {
         "expiration": expiration.strftime("%Y-%m-%dT%H:%M:%S.000Z"),
-        "conditions": [["eq", "$key", place.key]],
+        "conditions": [
+            ["eq", "$key", place.key],
+            *({name: unsigned[name]} for name in names),
+        ],
     }
     policy = base64.b64encode(json.dumps(document).encode()).decode()
     fields = {
         "key": place.key,
-        **v1_fields(client.key, policy, client.oss.clock()),
+        **v4_fields(client.key, policy, now, client.oss.region),
         "file": "x",
     }
     parts = [

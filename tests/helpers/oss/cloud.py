@@ -113,7 +113,7 @@ def running_cloud() -> Iterator[Cloud]:
     clock.freeze()
     with (
         StsStandIn(clock=clock) as sts,
-        OssStandIn(sts) as oss,
+        OssStandIn(sts, allow_v1=True) as oss,
         pytest.MonkeyPatch.context() as patch,
     ):
         buckets = {name: oss.create_bucket(name) for name in (BUCKET, OTHER_BUCKET)}

@@ -1,7 +1,8 @@
 """Fixtures for tests of OSS: stand-ins that many tests share.
 
 oss, bucket, client       a bucket of its own for each test, and one who may do all
-stand_ins, cloud, key     two buckets, one object, and time that stands still
+stand_ins, cloud, key     two buckets that take V1, one object, and time that stands
+                          still
 own_oss, signing          a token server that signs forms and URLs for users
 shared_signing            the same for all tests of a module
 """

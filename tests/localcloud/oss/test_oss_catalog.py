@@ -30,7 +30,7 @@ LEVELS = {"service": "/", "bucket": f"/{BUCKET}/", "object": f"/{BUCKET}/cat"}
 @pytest.fixture(scope="module")
 def oss() -> Iterator[OssStandIn]:
     """A stand-in that all tests share."""
-    with StsStandIn() as sts, OssStandIn(sts) as stand_in:
+    with StsStandIn() as sts, OssStandIn(sts, allow_v1=True) as stand_in:
         stand_in.create_bucket(BUCKET).put("cat", b"meow")
         yield stand_in
 

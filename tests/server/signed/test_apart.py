@@ -108,7 +108,7 @@ def is_taken_form(fields: dict[str, str], key: str) -> bool:
     """Return whether OSS takes a form with *key*, as its own checker sees it."""
     form = Form({**fields, "key": key}, "file.png", "image/png", iter(()))
     try:
-        signature = read_form_signature(form, NOW, "cn-hangzhou")
+        signature = read_form_signature(form, NOW, "cn-hangzhou", allow_v1=False)
         assert signature
         if not signature.matches(SECRET, "/my-bucket/"):
             return False
@@ -122,7 +122,8 @@ def is_taken_url(method: str, url: str, headers: dict[str, str], name: str) -> b
     """Return whether OSS takes *url* with the object *name* in its place."""
     query = read_query(url.partition("?")[2])
     names = {header.lower(): text for header, text in headers.items()}
-    signature = read_signature(Signable(method, query, names), NOW, "cn-hangzhou")
+    signable = Signable(method, query, names)
+    signature = read_signature(signable, NOW, "cn-hangzhou", allow_v1=False)
     assert signature
     return signature.matches(SECRET, f"/my-bucket/{name}")
 
