@@ -19,11 +19,11 @@ answered with 501, which says what it is.  So are versions, tags, ACLs other tha
 private, callbacks, encryption and image processing.  Signature version 2 and those of
 Amazon S3 are answered with 501 at once.
 
-What else differs: no TLS; anonymous requests are refused, because all is private; there
-are no bucket policies; a bucket belongs to one account, whose users and roles alone may
-come near it; path style is accepted from everybody; by default any origin may send any
-request (CORS); which of several errors is reported is ours where the documentation
-gives no order.
+What else differs: no TLS; anonymous requests are refused, because all is private, but
+hear whether a bucket is there; there are no bucket policies; a bucket belongs to one
+account, whose users and roles alone may come near it; path style is accepted from
+everybody; by default any origin may send any request (CORS); which of several errors is
+reported is ours where the documentation gives no order.
 
 Sources: the OSS documentation, and the SDKs named in localcloud.oss.signature.
 

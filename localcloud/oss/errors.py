@@ -119,5 +119,15 @@ def not_imitated(what: str) -> OssError:
     return OssError("NotImplemented", f"The OSS stand-in does not imitate {what}.")
 
 
+def wrong_endpoint(bucket: str, region: str) -> OssError:
+    """Return the error for a bucket that is in another region, *region*."""
+    message = (
+        "The bucket you are attempting to access must be addressed using the specified "
+        "endpoint. Please send all future requests to this endpoint."
+    )
+    details = {"Bucket": bucket, "Endpoint": f"oss-{region}.aliyuncs.com"}
+    return OssError("AccessDenied", message, ec="0003-00001403", details=details)
+
+
 class CutOff(Exception):
     """The connection is to end here, without a reply."""

@@ -62,14 +62,6 @@ DENIALS = {  # EC and message
 }
 
 
-def required(signature: Signature | None) -> Signature:
-    """Return *signature*.  Raises OssError if there is none: all is private."""
-    if signature is None:
-        message = "Anonymous access is forbidden for this operation."
-        raise OssError("AccessDenied", message)
-    return signature
-
-
 def find_caller(sts: StsStandIn, signature: Signature) -> Caller:
     """Return whose key signed.  Raises OssError unless the key may be used."""
     try:

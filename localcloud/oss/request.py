@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from ipaddress import ip_address
@@ -16,6 +16,7 @@ from localcloud.oss.signed import SIGNED_SUBRESOURCES, Signable
 
 BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 MAX_KEY_BYTES = 1023
+OSS_DOMAIN = ".aliyuncs.com"  # names below it are never a CNAME
 
 # What else may be in the query, and what the stand-in makes nothing of.
 UNDERSTOOD = {"continuation-token", "security-token"}
@@ -63,9 +64,12 @@ class Request:
         """What a signature of it covers."""
         return Signable(self.method, self.query, self.headers)
 
-    def places(self, buckets: Mapping[str, object]) -> list[Place]:
+    def places(
+        self, buckets: Collection[str], elsewhere: Collection[str] = ()
+    ) -> list[Place]:
         """Return what the request may be about, the likeliest first.
 
+        *buckets* are those that are here, *elsewhere* those in another region.
         A bucket stands in the name of the host, in the path, or nowhere, if the host is
         a CNAME of the only one.  SDKs that are given an IP address mix the forms:
         ali-oss has the bucket in the Host header, of a name of OSS, and with sldEnable
@@ -82,9 +86,10 @@ class Request:
         if is_own_name(host):
             return [in_path]
         readings = [Place(host.partition(".")[0], whole), in_path]
-        if len(buckets) == 1:
+        if len(buckets) == 1 and not host.endswith(OSS_DOMAIN):
             readings += [Place(name, whole) for name in buckets]
-        return sorted(readings, key=lambda place: place.bucket not in buckets)
+        known = {*buckets, *elsewhere}
+        return sorted(readings, key=lambda place: place.bucket not in known)
 
     def operation(self, place: Place) -> Operation:
         """Return what *place* is asked to do.  Raises OssError if that is nothing."""

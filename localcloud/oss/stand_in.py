@@ -17,7 +17,13 @@ from localcloud.loopback import LoopbackServer
 from localcloud.oss.body import Body
 from localcloud.oss.catalog import ROWS
 from localcloud.oss.cors import CorsRule, answer_preflight, cors_headers
-from localcloud.oss.errors import CODES, CutOff, OssError, not_imitated
+from localcloud.oss.errors import (
+    CODES,
+    CutOff,
+    OssError,
+    not_imitated,
+    wrong_endpoint,
+)
 from localcloud.oss.folder import taken
 from localcloud.oss.form import (
     allowed_sizes,
@@ -32,7 +38,6 @@ from localcloud.oss.permissions import (
     Permissions,
     check_extras,
     find_caller,
-    required,
 )
 from localcloud.oss.replies import Reply, error_reply, make_request_id
 from localcloud.oss.request import BUCKET_NAME, Place, Request, check_place
@@ -89,6 +94,7 @@ class OssStandIn:
         self.allow_v1 = allow_v1
         self._lock = threading.Lock()  # guards all below
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
+        self._elsewhere: dict[str, str] = {}  # the region of buckets in another
         self._cors: dict[str, Collection[CorsRule]] = {}
         self._requests: deque[Access] = deque(maxlen=REQUESTS_KEPT)
         self._failures = Failures("OSS", FAILABLE, [*CODES, CUT_OFF])
@@ -125,6 +131,19 @@ class OssStandIn:
             self._buckets = {**self._buckets, name: bucket}
             self._cors[name] = cors
         return bucket
+
+    def add_bucket_elsewhere(self, name: str, region: str) -> None:
+        """Have a bucket in another *region*, such as "cn-shanghai".
+
+        As at the endpoint of a wrong region, each request for it is refused with the
+        name of the right endpoint.
+        """
+        if not BUCKET_NAME.fullmatch(name):
+            raise ValueError(f"{name!r} is not a bucket name")
+        if name in self._buckets or region == self.region:
+            raise ValueError(f"the bucket {name} is in {self.region} already")
+        with self._lock:
+            self._elsewhere = {**self._elsewhere, name: region}
 
     @property
     def requests(self) -> list[Access]:
@@ -188,7 +207,7 @@ class OssStandIn:
 
     def _perform(self, request: Request, access: Access) -> Reply:
         """Do what *request* asks; note in *access* what is found out about it."""
-        places = request.places(self._buckets)
+        places = request.places(self._buckets, self._elsewhere)
         note_place(access, places[0])
         if request.method == "OPTIONS":
             access.operation = "OptionObject"
@@ -245,14 +264,11 @@ class OssStandIn:
         first, the likeliest reading would decide, and a request that is right by
         another would get NoSuchBucket.
         """
-        signature = required(
-            read_signature(
-                request.signable,
-                request.received_at,
-                self.region,
-                allow_v1=self.allow_v1,
-            )
+        signature = read_signature(
+            request.signable, request.received_at, self.region, allow_v1=self.allow_v1
         )
+        if signature is None:
+            raise self._anonymous(places[0], access.operation)
         access.access_key_id = signature.access_key_id
         caller = find_caller(self.sts, signature)
         secret = caller.access_key_secret
@@ -268,11 +284,11 @@ class OssStandIn:
         form = read_form(request.headers.get("content-type", ""), request.body)
         place = Place(place.bucket, form.key)
         note_place(access, place)
-        signature = required(
-            read_form_signature(
-                form, request.received_at, self.region, allow_v1=self.allow_v1
-            )
+        signature = read_form_signature(
+            form, request.received_at, self.region, allow_v1=self.allow_v1
         )
+        if signature is None:
+            raise self._anonymous(place, operation.name)
         access.access_key_id = signature.access_key_id
         caller = find_caller(self.sts, signature)
         if not signature.matches(caller.access_key_secret, place.resource):
@@ -294,12 +310,25 @@ class OssStandIn:
         )
 
     def _bucket(self, place: Place) -> Bucket:
-        """Return the bucket of *place*.  Raises OssError if there is none."""
+        """Return the bucket of *place*.  Raises OssError if there is none here."""
         check_place(place)
         bucket = self._buckets.get(place.bucket)
-        if bucket is None:
+        if bucket is not None:
+            return bucket
+        region = self._elsewhere.get(place.bucket)
+        if region is None:
             raise OssError("NoSuchBucket", details={"BucketName": place.bucket})
-        return bucket
+        raise wrong_endpoint(place.bucket, region)
+
+    def _anonymous(self, place: Place, operation: str) -> OssError:
+        """Return the error for a request that nobody signed: all is private.
+
+        Whether a bucket is there, and in which region, OSS tells everybody.
+        """
+        if place.bucket and operation != "PutBucket":
+            self._bucket(place)
+        message = "Anonymous access is forbidden for this operation."
+        return OssError("AccessDenied", message)
 
     def _meet_failure(self, operation: str, body: Body) -> None:
         """Raise what fail() asked for, if it did."""

@@ -6,10 +6,13 @@ import contextlib
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, HTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.machine import PATIENCE_SECONDS, reserved_port
+from helpers.processes import call
+from helpers.settings import write_config
 
 from localcloud.oss import CorsRule, OssStandIn
 from localcloud.sts import StsStandIn
@@ -76,12 +79,6 @@ def answering(status: int, body: str = "", **headers: str) -> Iterator[str]:
             thread.join()
 
 
-def error(code: str, **elements: str) -> str:
-    """Return an error document of OSS."""
-    inner = "".join(f"<{k}>{v}</{k}>" for k, v in {"Code": code, **elements}.items())
-    return f'<?xml version="1.0" encoding="UTF-8"?>\n<Error>{inner}</Error>'
-
-
 def test_a_bucket_as_it_should_be_is_ok(oss: OssStandIn) -> None:
     found = look(oss.url, PAGE)
 
@@ -92,23 +89,23 @@ def test_a_bucket_as_it_should_be_is_ok(oss: OssStandIn) -> None:
     assert not any(finding.remedy for finding in found)
 
 
-def test_a_bucket_that_is_not_there_is_a_problem() -> None:
-    with answering(404, error("NoSuchBucket"), x_oss_request_id="1") as url:
-        (found,) = look(url, PAGE, name="my-buckets")
+def test_a_bucket_that_is_not_there_is_a_problem(oss: OssStandIn) -> None:
+    (found,) = look(oss.url, PAGE, name="my-buckets")
 
     assert found.level == PROBLEM
     assert found.text.endswith("/my-buckets: HTTP 404 NoSuchBucket")
     assert "There is no bucket my-buckets. Set BucketName" in found.remedy
 
 
-def test_a_bucket_in_another_region_is_a_problem() -> None:
-    body = error("AccessDenied", Endpoint="oss-cn-shanghai.aliyuncs.com")
-    with answering(403, body, x_oss_request_id="1") as url:
-        (found,) = look(url, PAGE)
+def test_a_bucket_in_another_region_is_a_problem(oss: OssStandIn) -> None:
+    oss.add_bucket_elsewhere("other-bucket", "cn-shanghai")
+
+    (found,) = look(oss.url, PAGE, name="other-bucket")
 
     assert found.level == PROBLEM
     assert found.text.endswith(": HTTP 403 AccessDenied, in cn-shanghai")
-    assert found.remedy == "The bucket my-bucket is in cn-shanghai. Set Region to that."
+    remedy = "The bucket other-bucket is in cn-shanghai. Set Region to that."
+    assert found.remedy == remedy
 
 
 @pytest.mark.parametrize(
@@ -173,3 +170,65 @@ def test_a_machine_that_does_not_reach_oss_is_a_warning() -> None:
 
     assert levels(found) == [WARNING, WARNING]
     assert "connection refused" in found[0].text
+
+
+# --- The whole command ----------------------------------------------------------
+
+
+def check(folder: Path, oss: OssStandIn, **changes: object) -> tuple[int, str]:
+    """Return the exit status of --check for a bucket of *oss*, and what it prints."""
+    settings = {
+        "StsEndpoint": oss.sts.url,
+        "Region": "cn-hangzhou",
+        "Endpoint": oss.url,
+        "AllowedOrigins": [PAGE],
+    }
+    path = write_config(folder, **settings | changes)
+    result = call("--check", "--config", path)
+    return result.returncode, " ".join(result.stdout.split())
+
+
+def test_check_of_a_bucket_as_it_should_be_finds_no_problem(
+    tmp_path: Path, oss: OssStandIn
+) -> None:
+    status, output = check(tmp_path, oss)
+
+    assert status == 0, output
+    assert "is there, and not public" in output
+    assert f"CORS of bucket my-bucket for {PAGE}: allowed" in output
+    assert "Each grant gets a token." in output
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        pytest.param(
+            {"BucketName": "my-buckets"},
+            "There is no bucket my-buckets. Set BucketName to one that is listed in",
+            id="wrong name",
+        ),
+        pytest.param(
+            {"BucketName": "other-bucket"},
+            "The bucket other-bucket is in cn-shanghai. Set Region to that.",
+            id="wrong region",
+        ),
+        pytest.param(
+            {"AllowedOrigins": ["https://other.example.com"]},
+            "If web pages upload, add a rule in OSS console > Buckets > my-bucket > "
+            "Content Security > CORS: source https://other.example.com, methods GET,",
+            id="missing CORS rule",
+        ),
+    ],
+)
+def test_check_says_what_is_wrong_with_a_bucket(
+    tmp_path: Path, oss: OssStandIn, changes: dict[str, object], words: str
+) -> None:
+    oss.add_bucket_elsewhere("other-bucket", "cn-shanghai")
+
+    status, output = check(tmp_path, oss, **changes)
+
+    assert status == 1
+    assert words in output
+    assert "There are problems." in output
+    remedies = ("Set BucketName", "Set Region", "add a rule")
+    assert sum(remedy in output for remedy in remedies) == 1
