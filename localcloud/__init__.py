@@ -44,7 +44,8 @@ MODULE_OF = {
     "StsStandIn": "localcloud.sts",
     "TokenRefused": "localcloud.cloud",
 }
-PACKAGES = ("fastcrc", "multipart")  # of the extra, which OSS cannot do without
+# What OSS cannot do without: modules, and their packages in the extra.
+PACKAGES = {"PIL": "pillow", "fastcrc": "fastcrc", "multipart": "multipart"}
 
 
 def __getattr__(name: str) -> Any:
@@ -54,8 +55,9 @@ def __getattr__(name: str) -> Any:
     try:
         module = importlib.import_module(MODULE_OF[name])
     except ModuleNotFoundError as error:
-        if error.name not in PACKAGES:
+        package = PACKAGES.get((error.name or "").partition(".")[0])
+        if package is None:
             raise
-        message = f"{error.name} is missing; run: pip install 'sts-server[testing]'"
+        message = f"{package} is missing; run: pip install 'sts-server[testing]'"
         raise ImportError(message, name=error.name) from None
     return getattr(module, name)

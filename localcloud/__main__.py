@@ -17,6 +17,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from localcloud import PACKAGES
 from localcloud.page import UploadPage
 
 if TYPE_CHECKING:
@@ -157,12 +158,15 @@ def naming_packages() -> Iterator[None]:
     try:
         yield
     except ImportError as error:
-        packages = "fastcrc multipart"
-        if error.name not in packages.split():
+        missing, packages = error.name, " ".join(PACKAGES.values())
+        module = (missing or "").partition(".")[0]
+        if module in PACKAGES:
+            missing = PACKAGES[module]
+        else:
             packages = "'alibabacloud-sts20150401>=1.2.0'"
         python = shlex.quote(sys.executable)
         raise DemoError(
-            f"{error.name} is missing; run: {python} -m pip install -U {packages}"
+            f"{missing} is missing; run: {python} -m pip install -U {packages}"
         ) from None
 
 

@@ -25,6 +25,8 @@ overwritten.
 400 IncompleteBody - The request body is incomplete.
 400 IncorrectNumberOfFilesInPOSTRequest - POST requires exactly one file upload per \
 request.
+400 ImageTooLarge - The image is too large to be processed.
+403 ImageDamage - The image file may be damaged.
 500 InternalError - We encountered an internal error. Please try again.
 403 InvalidAccessKeyId 0002-00000902 The OSS Access Key Id you provided does not exist \
 in our records.

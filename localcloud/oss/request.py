@@ -20,6 +20,7 @@ OSS_DOMAIN = ".aliyuncs.com"  # names below it are never a CNAME
 
 # What else may be in the query, and what the stand-in makes nothing of.
 UNDERSTOOD = {"continuation-token", "security-token"}
+PROCESS = "x-oss-process"
 OVERRIDES = {  # what GetObject may be asked to send instead of a header it keeps
     "response-cache-control": "Cache-Control",
     "response-content-disposition": "Content-Disposition",
@@ -105,8 +106,8 @@ class Request:
     def unknown_to(self, operation: Operation) -> set[str]:
         """Return the parameters of the query that mean something, but not to this."""
         unknown = self.query.keys() & SIGNED_SUBRESOURCES - operation.subresources
-        known = OVERRIDES.keys() if operation.name == "GetObject" else set()
-        return unknown - UNDERSTOOD - known
+        of_get = {*OVERRIDES, PROCESS} if operation.name == "GetObject" else set()
+        return unknown - UNDERSTOOD - of_get
 
     def check_query(self, operation: Operation) -> None:
         """Raise OssError if the query asks for more than is imitated of *operation*."""

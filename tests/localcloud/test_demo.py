@@ -279,12 +279,15 @@ def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:
     assert f"argument {option}: {value!r}" in error
 
 
-@pytest.mark.parametrize("package", ["fastcrc", "multipart"])
+@pytest.mark.parametrize(
+    ("module", "package"),
+    [("PIL", "pillow"), ("fastcrc", "fastcrc"), ("multipart", "multipart")],
+)
 def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
-    package: str,
+    module: str, package: str
 ) -> None:
     program = (
-        f"import sys; sys.modules[{package!r}] = None\n"
+        f"import sys; sys.modules[{module!r}] = None\n"
         "import runpy; runpy.run_module('localcloud', run_name='__main__')"
     )
     result = subprocess.run(
@@ -294,7 +297,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
     assert result.returncode == 1
     assert re.fullmatch(
         rf"localcloud: {package} is missing; "
-        r"run: \S+ -m pip install -U fastcrc multipart\n",
+        r"run: \S+ -m pip install -U pillow fastcrc multipart\n",
         result.stderr,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from contextlib import ExitStack
 from email.utils import formatdate
 
+from localcloud.oss import images
 from localcloud.oss.errors import OssError, not_imitated
 from localcloud.oss.headers import (
     content_headers,
@@ -20,7 +21,9 @@ from localcloud.oss.records import (
     StoredObject,
 )
 from localcloud.oss.replies import Reply, document
-from localcloud.oss.request import OVERRIDES, Place, check_place
+from localcloud.oss.request import OVERRIDES, PROCESS, Place, check_place
+
+CONTENT_HEADERS = ("Content-MD5", "Content-Encoding", "x-oss-hash-crc64ecma")
 
 
 def put_object(call: Call) -> Reply:
@@ -50,6 +53,8 @@ def append_object(call: Call) -> Reply:
 
 def get_object(call: Call) -> Reply:
     """Send an object, or a range of it."""
+    if call.query(PROCESS):
+        return get_processed(call)
     stored, file = call.bucket.open(call.key)
     with ExitStack() as stack:
         stack.enter_context(file)
@@ -61,11 +66,48 @@ def get_object(call: Call) -> Reply:
             last = wanted.stop - 1
             headers["Content-Range"] = f"bytes {wanted.start}-{last}/{size}"
             status, start, size = 206, wanted.start, len(wanted)
-        for name in OVERRIDES.keys() & call.request.query.keys():
-            headers[OVERRIDES[name]] = call.query(name)
+        headers |= overrides(call)
         file.seek(start)
         stack.pop_all()
     return Reply(status, headers, file=file, size=size)
+
+
+def overrides(call: Call) -> dict[str, str]:
+    """Return the headers that the query asks for."""
+    names = OVERRIDES.keys() & call.request.query.keys()
+    return {OVERRIDES[name]: call.query(name) for name in names}
+
+
+def get_processed(call: Call) -> Reply:
+    """Send what x-oss-process makes of an image, always the whole of it.
+
+    An image that is put upon it needs the permission to be read, too.
+    """
+    stored = find(call)
+    check_conditions(call.request.headers, stored)
+
+    def read_other(key: str) -> bytes:
+        place = Place(call.bucket.name, key)
+        check_place(place)
+        call.authorize("oss:GetObject", place)
+        return read_image(call, key)
+
+    with images.SLOTS:
+        data = read_image(call, call.key)
+        processed = images.process(data, call.query(PROCESS), read_other)
+    headers = object_headers(stored)
+    for name in CONTENT_HEADERS:  # of the bytes that are stored
+        headers.pop(name, None)
+    headers["Content-Type"] = processed.content_type
+    return Reply(headers=headers | overrides(call), body=processed.body)
+
+
+def read_image(call: Call, key: str) -> bytes:
+    """Return the bytes of an object.  Raises OssError if they are too many."""
+    stored, file = call.bucket.open(key)
+    with file:
+        images.check_size(stored.content.size)
+        return file.read(stored.content.size)
 
 
 def head_object(call: Call) -> Reply:

@@ -36,7 +36,7 @@ const client = new OSS({
 
 const calls = {
   put: async (key, base64) => (await client.put(key, Buffer.from(base64, "base64"))).res.status,
-  get: async (key) => (await client.get(key)).content.toString("base64"),
+  get: async (key, options) => (await client.get(key, options)).content.toString("base64"),
   download: async (key, file) => (await client.get(key, file)).res.status,
   list: async (prefix) =>
     ((await client.listV2({ prefix })).objects ?? []).map(({ name }) => name),

@@ -44,7 +44,9 @@ class App(Protocol):
     """What the tests ask of a client.  Each method raises Refused."""
 
     def put(self, key: str, data: bytes) -> None: ...
-    def get(self, key: str) -> bytes: ...
+    def get(self, key: str, process: str = "") -> bytes:
+        """Get an object, an image as *process* makes it."""
+
     def upload(
         self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
     ) -> None:
@@ -70,9 +72,9 @@ class Oss2:
     def put(self, key: str, data: bytes) -> None:
         self._bucket.put_object(key, data)
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, process: str = "") -> bytes:
         try:
-            data: bytes = self._bucket.get_object(key).read()
+            data: bytes = self._bucket.get_object(key, process=process or None).read()
         except oss2.exceptions.OssError as error:
             raise Refused(error.code) from error
         return data
@@ -142,9 +144,10 @@ class OssV2:
     def put(self, key: str, data: bytes) -> None:
         self._client.put_object(oss_v2.PutObjectRequest(BUCKET, key, body=data))
 
-    def get(self, key: str) -> bytes:
+    def get(self, key: str, process: str = "") -> bytes:
+        request = oss_v2.GetObjectRequest(BUCKET, key, process=process or None)
         try:
-            result = self._client.get_object(oss_v2.GetObjectRequest(BUCKET, key))
+            result = self._client.get_object(request)
         except oss_v2.exceptions.OperationError as error:
             raise Refused(service_code(error)) from error
         with result.body as body:
@@ -241,8 +244,9 @@ class AliOss:
     def put(self, key: str, data: bytes) -> None:
         self._call("put", key, base64.b64encode(data).decode())
 
-    def get(self, key: str) -> bytes:
-        return base64.b64decode(self._call("get", key))
+    def get(self, key: str, process: str = "") -> bytes:
+        options = {"process": process} if process else {}
+        return base64.b64decode(self._call("get", key, options))
 
     def upload(
         self, key: str, file: Path, threads: int = 2, progress: Progress = nothing

@@ -1,0 +1,84 @@
+"""quality and format, and the bytes that an image becomes in the end.
+
+Sources: "Adjust image quality" and "Convert image formats" in the OSS documentation.
+"""
+
+from __future__ import annotations
+
+import io
+
+from PIL import Image
+
+from localcloud.oss.errors import not_imitated
+from localcloud.oss.images.parameters import Step
+from localcloud.oss.images.picture import Picture
+from localcloud.oss.images.source import ORIENTATION
+
+FORMATS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tiff")
+NOT_IMITATED = ("heic", "avif")
+DEFAULT_QUALITY = 90  # of what was not a JPEG; ours
+MEDIA_TYPES = {
+    "bmp": "image/bmp",
+    "gif": "image/gif",
+    "jpg": "image/jpeg",
+    "png": "image/png",
+    "tiff": "image/tiff",
+    "webp": "image/webp",
+}
+PILLOW_NAMES = {"jpg": "JPEG"}  # that are not those of OSS in capitals
+
+
+def set_quality(picture: Picture, step: Step) -> None:
+    """Note the quality that a JPEG or WebP is to have: Q, or q % of what it had.
+
+    Raises OssError.
+    """
+    absolute, relative = step.number("Q", 1, 100), step.number("q", 1, 100)
+    before = picture.quality
+    if absolute is not None:
+        picture.wanted_quality = min(absolute, before or 100)
+    elif relative is not None:
+        picture.wanted_quality = max(1, relative * (before or 100) // 100)
+    else:
+        raise step.invalid("q", "given, or Q")
+
+
+def set_format(picture: Picture, step: Step) -> None:
+    """Note the format that the image is to have.  Raises OssError."""
+    wanted = step.parameters.get("", "")
+    if wanted in NOT_IMITATED:
+        raise not_imitated(f"image/format,{wanted}")
+    wanted = step.choice("", FORMATS) or ""
+    if not wanted:
+        raise step.invalid("", f"one of {', '.join(FORMATS)}")
+    if wanted == "gif":
+        return  # only what is one already becomes a GIF
+    picture.format = "jpg" if wanted == "jpeg" else wanted
+
+
+def encoded(picture: Picture) -> bytes:
+    """Return the bytes of the image in its format."""
+    image = picture.image
+    if picture.format in ("jpg", "bmp"):  # which have no transparency
+        image = flattened(image)
+    options: dict[str, object] = {}
+    if picture.format in ("jpg", "webp"):
+        quality = picture.wanted_quality or picture.quality or DEFAULT_QUALITY
+        options["quality"] = quality
+    if picture.orientation != 1 and picture.format in ("jpg", "png", "webp"):
+        exif = Image.Exif()
+        exif[ORIENTATION] = picture.orientation
+        options["exif"] = exif
+    name = PILLOW_NAMES.get(picture.format, picture.format.upper())
+    file = io.BytesIO()
+    image.save(file, name, **options)
+    return file.getvalue()
+
+
+def flattened(image: Image.Image) -> Image.Image:
+    """Return *image* upon white."""
+    if image.mode != "RGBA":
+        return image
+    white = Image.new("RGB", image.size, "white")
+    white.paste(image, mask=image.getchannel("A"))
+    return white
