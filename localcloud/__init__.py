@@ -45,7 +45,12 @@ MODULE_OF = {
     "TokenRefused": "localcloud.cloud",
 }
 # What OSS cannot do without: modules, and their packages in the extra.
-PACKAGES = {"PIL": "pillow", "fastcrc": "fastcrc", "multipart": "multipart"}
+PACKAGES = {
+    "PIL": "pillow",
+    "cryptography": "cryptography",
+    "fastcrc": "fastcrc",
+    "multipart": "multipart",
+}
 
 
 def __getattr__(name: str) -> Any:

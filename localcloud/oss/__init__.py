@@ -16,7 +16,7 @@ It imitates the operations of OPERATIONS and PostObject, in buckets that create_
 makes.  The other operations of OSS are known by name and action: what the policies do
 not allow is AccessDenied, as on OSS, and only what they allow and is not imitated is
 answered with 501, which says what it is.  So are versions, tags, ACLs other than
-private, callbacks, encryption, and what images does not name.  Signature version 2 and
+private, encryption, and what images and callbacks do not name.  Signature version 2 and
 those of Amazon S3 are answered with 501 at once.
 
 What else differs: no TLS; anonymous requests are refused, because all is private, but
@@ -29,7 +29,8 @@ Sources: the OSS documentation, and the SDKs named in localcloud.oss.signature.
 
 A request passes through handler and body (bytes), request (taken apart), signature,
 permissions and operations, or form and post_policy, and reaches storage last, which
-keeps objects in files.  What GetObject makes of an image is in images.
+keeps objects in files.  What GetObject makes of an image is in images, and how an app
+server hears of an upload in callbacks; callback_public_key verifies what it hears.
 """
 
 from localcloud.oss.cors import CorsRule

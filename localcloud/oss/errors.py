@@ -17,6 +17,7 @@ Access-Control-Request-Headers are not whitelisted by the resource's CORS spec.
 provided does not match.
 400 BadRequest - Insufficient information. Origin and Access-Control-Request-Method \
 request headers are needed.
+203 CallbackFailed - The callback failed.
 400 EntityTooLarge - Your proposed upload exceeds the maximum allowed size.
 400 EntityTooSmall - Your proposed upload is smaller than the minimum allowed size.
 409 FileAlreadyExists - The object you specified already exists and can not be \
@@ -89,7 +90,8 @@ ERRORS = {
         line.split(maxsplit=3) for line in (ERROR_TABLE + OTHER_ERRORS).splitlines()
     )
 }
-CODES = ERRORS.keys() - {"NotImplemented"}  # those of OSS
+# Those of OSS that a request can have without anything done
+CODES = ERRORS.keys() - {"NotImplemented", "CallbackFailed"}
 
 
 class OssError(Exception):
@@ -114,6 +116,16 @@ class OssError(Exception):
         self.ec = ec or usual_ec
         self.headers = headers or {}
         self.details = details or {}
+
+    def with_headers(self, headers: Mapping[str, str]) -> OssError:
+        """Return the error with *headers* besides its own."""
+        return OssError(
+            self.code,
+            self.message,
+            ec=self.ec,
+            details=self.details,
+            headers={**self.headers, **headers},
+        )
 
 
 def not_imitated(what: str) -> OssError:

@@ -21,8 +21,9 @@ from multipart import (
 )
 
 from localcloud.oss.body import Body
-from localcloud.oss.errors import OssError, not_imitated
+from localcloud.oss.errors import OssError
 from localcloud.oss.headers import content_headers, kept_headers
+from localcloud.oss.operations import Notify
 from localcloud.oss.post_policy import check_policy
 from localcloud.oss.records import Description, StoredObject
 from localcloud.oss.replies import Reply, document
@@ -192,10 +193,10 @@ def allowed_sizes(form: Form, bucket: str, now: float) -> range:
 # --- The upload -----------------------------------------------------------------
 
 
-def post_object(form: Form, bucket: Bucket, url: str, sizes: range) -> Reply:
+def post_object(
+    form: Form, bucket: Bucket, url: str, sizes: range, notify: Notify
+) -> Reply:
     """Store the file, if it has one of *sizes*, and return what the form asks for."""
-    if form.field("callback"):
-        raise not_imitated("the field callback")
     headers = kept_headers(form.fields)
     content_type = form.field("x-oss-content-type") or form.content_type
     headers |= {"content-type": content_type} if content_type else {}
@@ -204,7 +205,7 @@ def post_object(form: Form, bucket: Bucket, url: str, sizes: range) -> Reply:
         stored = bucket.store(
             form.key, incoming, Description(headers), may_overwrite=not is_forbidden
         )
-    return form_reply(form, bucket, url, stored)
+    return notify(stored, form_reply(form, bucket, url, stored))
 
 
 def within(sizes: range, chunks: Iterable[bytes]) -> Iterator[bytes]:

@@ -30,6 +30,9 @@ OSS_CODE_OF = {
     "MissingSecurityToken": "InvalidSecurityToken",
 }
 
+CALLBACK_HEADER = "x-oss-callback"
+CALLING_BACK = ("PutObject", "CompleteMultipartUpload")  # if a header says so
+
 # Headers, and fields of a form, that need an action of their own, on the same object,
 # and the values of them that change nothing.
 EXTRAS = {
@@ -39,7 +42,6 @@ EXTRAS = {
 
 # Headers, and fields of a form, that begin like these ask for what is not imitated.
 NOT_IMITATED = (
-    "x-oss-callback",
     "x-oss-server-side-",
     "x-oss-process",
     "x-oss-symlink-",
@@ -126,11 +128,13 @@ class Permissions:
             self.check(source.action, source.place)
 
 
-def check_extras(headers: Mapping[str, str]) -> None:
-    """Raise OssError if *headers* ask for more than is imitated."""
+def check_extras(headers: Mapping[str, str], operation: Operation) -> None:
+    """Raise OssError if *headers* ask for more than is imitated of *operation*."""
+    may_call_back = operation.name in CALLING_BACK
     for name in headers:
-        if name.startswith(NOT_IMITATED):
-            raise not_imitated(name)
+        is_callback = name.startswith(CALLBACK_HEADER)
+        if name.startswith(NOT_IMITATED) or (is_callback and not may_call_back):
+            raise not_imitated(f"{operation.name} with {name}")
     for name, (_, harmless) in EXTRAS.items():
         if name in headers and headers[name] not in harmless:
             raise not_imitated(f"{name}: {headers[name]}")

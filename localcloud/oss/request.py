@@ -29,6 +29,12 @@ OVERRIDES = {  # what GetObject may be asked to send instead of a header it keep
     "response-content-type": "Content-Type",
     "response-expires": "Expires",
 }
+CALLBACK, CALLBACK_VAR = "callback", "callback-var"
+KNOWN_TO = {
+    "CompleteMultipartUpload": {CALLBACK, CALLBACK_VAR},
+    "GetObject": {*OVERRIDES, PROCESS},
+    "PutObject": {CALLBACK, CALLBACK_VAR},
+}
 
 
 @dataclass(frozen=True)
@@ -106,8 +112,7 @@ class Request:
     def unknown_to(self, operation: Operation) -> set[str]:
         """Return the parameters of the query that mean something, but not to this."""
         unknown = self.query.keys() & SIGNED_SUBRESOURCES - operation.subresources
-        of_get = {*OVERRIDES, PROCESS} if operation.name == "GetObject" else set()
-        return unknown - UNDERSTOOD - of_get
+        return unknown - UNDERSTOOD - KNOWN_TO.get(operation.name, set())
 
     def check_query(self, operation: Operation) -> None:
         """Raise OssError if the query asks for more than is imitated of *operation*."""

@@ -15,6 +15,15 @@ from pathlib import Path
 from localcloud.failures import Failures
 from localcloud.loopback import LoopbackServer
 from localcloud.oss.body import Body
+from localcloud.oss.callbacks import (
+    Asked,
+    Callback,
+    CallbackKey,
+    CallbackSender,
+    notifier,
+    read_callback,
+    read_form_callback,
+)
 from localcloud.oss.catalog import ROWS
 from localcloud.oss.cors import CorsRule, answer_preflight, cors_headers
 from localcloud.oss.errors import (
@@ -33,8 +42,9 @@ from localcloud.oss.form import (
     required_field,
 )
 from localcloud.oss.handler import OssHandler
-from localcloud.oss.operations import OPERATIONS, Call
+from localcloud.oss.operations import OPERATIONS, Call, Notify
 from localcloud.oss.permissions import (
+    CALLING_BACK,
     Permissions,
     check_extras,
     find_caller,
@@ -63,6 +73,7 @@ class Access:
     access_key_id: str = ""
     status: int = 0
     code: str = ""  # of the error
+    request_id: str = ""
 
 
 class OssStandIn:
@@ -70,9 +81,10 @@ class OssStandIn:
 
     Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
     the buckets belong to.  Time is that of *sts*.  With *allow_v1* the buckets take
-    Signature V1, as those made before September 2025 do.  Entering the block raises
-    OSError if the port is taken, and FolderError if the folder cannot be used: it has
-    to be new or empty, or one that an earlier stand-in used, and in use by no other.
+    Signature V1, as those made before September 2025 do.  An app server has
+    *callback_seconds* to answer a callback.  Entering the block raises OSError if the
+    port is taken, and FolderError if the folder cannot be used: it has to be new or
+    empty, or one that an earlier stand-in used, and in use by no other.
     """
 
     def __init__(  # noqa: PLR0913 (each is a fact about a cloud)
@@ -84,6 +96,7 @@ class OssStandIn:
         region: str = "cn-hangzhou",
         owner: str = "1234567890123456",
         allow_v1: bool = False,
+        callback_seconds: float = 5.0,
     ) -> None:
         self.sts = sts
         self.clock = sts.clock
@@ -92,6 +105,7 @@ class OssStandIn:
         self.region = region
         self.owner = owner
         self.allow_v1 = allow_v1
+        self._callbacks = CallbackSender(callback_seconds, CallbackKey())
         self._lock = threading.Lock()  # guards all below
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
         self._elsewhere: dict[str, str] = {}  # the region of buckets in another
@@ -113,7 +127,8 @@ class OssStandIn:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """End every request at once."""
+        """End every request at once, and every callback."""
+        self._callbacks.close()
         self._server.close()
         self._stack.close()
 
@@ -146,6 +161,11 @@ class OssStandIn:
             self._elsewhere = {**self._elsewhere, name: region}
 
     @property
+    def callback_public_key(self) -> str:
+        """The key that verifies callbacks, in PEM: one of this stand-in alone."""
+        return self._callbacks.key.public_pem
+
+    @property
     def requests(self) -> list[Access]:
         """The requests answered since clear(), of very many the last."""
         with self._lock:
@@ -174,7 +194,7 @@ class OssStandIn:
         """Return the reply to *request*, and remember both.  Raises CutOff."""
         started = time.monotonic()
         request_id = make_request_id()
-        access = Access(request.method)
+        access = Access(request.method, request_id=request_id)
         try:
             reply = self._perform(request, access)
         except CutOff:
@@ -238,7 +258,10 @@ class OssStandIn:
         if perform is None or bucket is None:
             raise not_imitated(operation.name)
         request.check_query(operation)
-        check_extras(request.headers)
+        check_extras(request.headers, operation)
+        callback = None
+        if operation.name in CALLING_BACK:
+            callback = read_callback(request.headers, request.query)
         return perform(
             Call(
                 request=request,
@@ -246,6 +269,7 @@ class OssStandIn:
                 bucket=bucket,
                 key=place.key,
                 authorize=permissions.check,
+                notify=self._notify(callback, bucket, request, access),
                 owner=self.owner,
                 region=self.region,
                 url=self.url,
@@ -299,8 +323,21 @@ class OssStandIn:
         self._permissions(request, form.fields, caller).check_all(operation, place)
         self._meet_failure(operation.name, request.body)
         request.check_query(operation)
-        check_extras(form.fields)
-        return post_object(form, bucket, self.url, sizes)
+        check_extras(form.fields, operation)
+        callback = read_form_callback(form.fields)
+        notify = self._notify(callback, bucket, request, access)
+        return post_object(form, bucket, self.url, sizes, notify)
+
+    def _notify(
+        self,
+        callback: Callback | None,
+        bucket: Bucket,
+        request: Request,
+        access: Access,
+    ) -> Notify:
+        """Return what makes *callback*, if any, when the object is stored."""
+        asked = Asked(access.operation, access.request_id, request.client)
+        return notifier(self._callbacks, callback, bucket, asked)
 
     def _permissions(
         self, request: Request, headers: Mapping[str, str], caller: Caller

@@ -314,6 +314,13 @@ class Bucket:
                 raise OssError("NoSuchKey", details={"Key": key})
             return stored, self._open(stored.content)
 
+    def reopen(self, stored: StoredObject) -> BinaryIO:
+        """Return the bytes of *stored*, which the caller has to close.
+
+        Raises OSError if it was replaced or deleted in the meantime.
+        """
+        return self._open(stored.content)
+
     def delete(self, key: str) -> None:
         """Delete the object *key*, if there is one."""
         with self._lock:

@@ -281,7 +281,12 @@ def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:
 
 @pytest.mark.parametrize(
     ("module", "package"),
-    [("PIL", "pillow"), ("fastcrc", "fastcrc"), ("multipart", "multipart")],
+    [
+        ("PIL", "pillow"),
+        ("cryptography", "cryptography"),
+        ("fastcrc", "fastcrc"),
+        ("multipart", "multipart"),
+    ],
 )
 def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
     module: str, package: str
@@ -297,7 +302,7 @@ def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
     assert result.returncode == 1
     assert re.fullmatch(
         rf"localcloud: {package} is missing; "
-        r"run: \S+ -m pip install -U pillow fastcrc multipart\n",
+        r"run: \S+ -m pip install -U pillow cryptography fastcrc multipart\n",
         result.stderr,
     )
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from localcloud.oss.operations.buckets import get_bucket_info, get_bucket_location
-from localcloud.oss.operations.call import MAX_KEYS, Authorize, Call
+from localcloud.oss.operations.call import MAX_KEYS, Authorize, Call, Notify
 from localcloud.oss.operations.copies import copy_object, upload_part_copy
 from localcloud.oss.operations.lists import (
     list_multipart_uploads,
@@ -33,7 +33,7 @@ from localcloud.oss.operations.objects import (
 )
 from localcloud.oss.replies import Reply
 
-__all__ = ["MAX_KEYS", "OPERATIONS", "Authorize", "Call"]
+__all__ = ["MAX_KEYS", "OPERATIONS", "Authorize", "Call", "Notify"]
 
 OPERATIONS: dict[str, Callable[[Call], Reply]] = {
     "AbortMultipartUpload": abort_multipart_upload,

@@ -9,9 +9,8 @@ from dataclasses import dataclass
 from urllib.parse import quote
 
 from localcloud.oss.errors import OssError
-from localcloud.oss.records import (
-    Incoming,
-)
+from localcloud.oss.records import Incoming, StoredObject
+from localcloud.oss.replies import Reply
 from localcloud.oss.request import Place, Request
 from localcloud.oss.storage import Bucket
 
@@ -19,6 +18,7 @@ MAX_KEYS = 1000  # in a page of a list, and in DeleteMultipleObjects
 DEFAULT_KEYS = 100
 
 Authorize = Callable[[str, Place], None]
+Notify = Callable[[StoredObject, Reply], Reply]
 
 
 @dataclass(frozen=True)
@@ -26,6 +26,8 @@ class Call:
     """A request whose caller is known, and may do what the operation needs.
 
     *authorize* raises OssError unless the caller may do another action elsewhere too.
+    *notify* makes the callback that the request asks for, if any, when an object is
+    stored; it returns the reply, and raises OssError if the callback fails.
     """
 
     request: Request
@@ -33,6 +35,7 @@ class Call:
     bucket: Bucket
     key: str
     authorize: Authorize
+    notify: Notify
     owner: str  # the number of the account
     region: str
     url: str  # of the stand-in

@@ -67,7 +67,8 @@ def complete_multipart_upload(call: Call) -> Reply:
         "ETag": f'"{stored.etag}"',
     }
     headers = content_headers(stored.etag, stored.content)
-    return document("CompleteMultipartUploadResult", members, headers)
+    reply = document("CompleteMultipartUploadResult", members, headers)
+    return call.notify(stored, reply)
 
 
 def abort_multipart_upload(call: Call) -> Reply:

@@ -36,8 +36,9 @@ def put_object(call: Call) -> Reply:
             Description(headers),
             may_overwrite=call.may_overwrite,
         )
-    content_md5 = {"Content-MD5": stored.content.content_md5}
-    return Reply(headers=content_headers(stored.etag, stored.content) | content_md5)
+    headers = content_headers(stored.etag, stored.content)
+    headers["Content-MD5"] = stored.content.content_md5
+    return call.notify(stored, Reply(headers=headers))
 
 
 def append_object(call: Call) -> Reply:

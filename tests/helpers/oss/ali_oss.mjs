@@ -35,19 +35,23 @@ const client = new OSS({
 });
 
 const calls = {
-  put: async (key, base64) => (await client.put(key, Buffer.from(base64, "base64"))).res.status,
+  put: async (key, base64, options) => {
+    const { res, data } = await client.put(key, Buffer.from(base64, "base64"), options);
+    return data ?? res.status;
+  },
   get: async (key, options) => (await client.get(key, options)).content.toString("base64"),
   download: async (key, file) => (await client.get(key, file)).res.status,
   list: async (prefix) =>
     ((await client.listV2({ prefix })).objects ?? []).map(({ name }) => name),
   delete: async (key) => (await client.delete(key)).res.status,
-  upload: async (key, file, parallel) => {
+  upload: async (key, file, parallel, options) => {
     const progress = async (share) => {
       say({ event: share });
       await hear();
     };
-    const part = { parallel, partSize: 1024 * 1024, progress };
-    return (await client.multipartUpload(key, file, part)).res.status;
+    const part = { parallel, partSize: 1024 * 1024, progress, ...options };
+    const { res, data } = await client.multipartUpload(key, file, part);
+    return data ?? res.status;
   },
 };
 

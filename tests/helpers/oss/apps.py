@@ -227,7 +227,7 @@ class AliOss:
         self._process.stdin.write(json.dumps(message) + "\n")
         self._process.stdin.flush()
 
-    def _call(self, *call: object, progress: Progress = nothing) -> Any:
+    def call(self, *call: object, progress: Progress = nothing) -> Any:
         assert self._process.stdout
         self._say(call)
         for line in self._process.stdout:
@@ -242,25 +242,25 @@ class AliOss:
         raise AssertionError("Node ended")
 
     def put(self, key: str, data: bytes) -> None:
-        self._call("put", key, base64.b64encode(data).decode())
+        self.call("put", key, base64.b64encode(data).decode())
 
     def get(self, key: str, process: str = "") -> bytes:
         options = {"process": process} if process else {}
-        return base64.b64decode(self._call("get", key, options))
+        return base64.b64decode(self.call("get", key, options))
 
     def upload(
         self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
     ) -> None:
-        self._call("upload", key, str(file), threads, progress=progress)
+        self.call("upload", key, str(file), threads, progress=progress)
 
     def download(self, key: str, file: Path) -> None:
-        self._call("download", key, str(file))
+        self.call("download", key, str(file))
 
     def list(self, prefix: str) -> list[str]:
-        return list(self._call("list", prefix))
+        return list(self.call("list", prefix))
 
     def delete(self, key: str) -> None:
-        self._call("delete", key)
+        self.call("delete", key)
 
     def close(self) -> None:
         with self._process as process:

@@ -198,6 +198,8 @@ def v1_string_to_sign(message: Message, date: str, resource: str) -> str:
 V1_PARAMETERS = (  # those of the tests
     "acl",
     "bucketInfo",
+    "callback",
+    "callback-var",
     "delete",
     "partNumber",
     "response-content-language",

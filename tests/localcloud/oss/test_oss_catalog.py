@@ -14,6 +14,7 @@ from urllib.parse import parse_qsl
 
 import alibabacloud_oss_v2 as oss_v2
 import pytest
+from helpers.oss.app_server import callback
 from helpers.oss.client import BucketClient, OssReply
 from helpers.oss.cloud import user_key
 from helpers.oss.signing import BUCKET
@@ -204,6 +205,7 @@ def test_a_policy_may_name_the_acl_of_a_bucket(oss: OssStandIn) -> None:
 
 # --- What an operation that is imitated is asked for besides ---------------------
 
+CALLBACK = callback("http://app.example.com")
 COPY = {"x-oss-copy-source": f"/{BUCKET}/cat"}
 COPY_VERSION = {"x-oss-copy-source": f"/{BUCKET}/cat?versionId=1"}
 DELETE = b"<Delete><Object><Key>cat</Key><VersionId>1</VersionId></Object></Delete>"
@@ -213,7 +215,7 @@ DELETE = b"<Delete><Object><Key>cat</Key><VersionId>1</VersionId></Object></Dele
     ("method", "query", "headers", "actions"),
     [
         pytest.param(
-            "PUT", {}, {"x-oss-callback": "e30="}, ["PutObject"], id="callback"
+            "PUT", {}, {"x-oss-callback": CALLBACK}, ["PutObject"], id="callback"
         ),
         pytest.param(
             "PUT",
@@ -232,7 +234,7 @@ DELETE = b"<Delete><Object><Key>cat</Key><VersionId>1</VersionId></Object></Dele
         pytest.param(
             "PUT",
             {},
-            {**COPY, "x-oss-object-acl": "public-read", "x-oss-callback": "e30="},
+            {**COPY, "x-oss-object-acl": "public-read", "x-oss-callback": CALLBACK},
             ["PutObject", "PutObjectAcl", "GetObject"],
             id="copy with ACL and callback",
         ),

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 import pytest
+from helpers.oss.app_server import callback
 from helpers.oss.client import DENIED, INVALID, MISMATCH, STORED, send
 from helpers.oss.cloud import OTHER_BUCKET, Cloud, allow, deny
 from helpers.oss.forms import (
@@ -312,7 +313,7 @@ def test_a_form_of_a_scheme_that_is_not_imitated_says_so(
 @pytest.mark.parametrize(
     ("field", "value"),
     [
-        ("callback", "e30="),
+        ("callback", callback("http://app.example.com")),
         ("x-oss-server-side-encryption", "AES256"),
         ("X-OSS-Server-Side-Encryption-Key-Id", "1"),
     ],
