@@ -50,6 +50,7 @@ PACKAGES = {
     "cryptography": "cryptography",
     "fastcrc": "fastcrc",
     "multipart": "multipart",
+    "segno": "segno",
 }
 
 

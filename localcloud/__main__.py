@@ -8,16 +8,27 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import errno
+import json
 import os
 import shlex
 import signal
 import subprocess
 import sys
+import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from localcloud import PACKAGES
+from localcloud.network import (
+    EVERYWHERE,
+    LOOPBACK,
+    Network,
+    make_tls,
+    own_address,
+    qr_code,
+)
 from localcloud.page import UploadPage
 
 if TYPE_CHECKING:
@@ -57,27 +68,24 @@ def run_demo(options: argparse.Namespace) -> int:
 
     Raises DemoError.
     """
-    page = UploadPage(port=options.page_port)
     with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
+        network = make_network(options, folder)
+        page = UploadPage(port=options.page_port, network=network)
         # The page gets its port first, because the others have to know its origins.
         try:
             stack.enter_context(page)
         except OSError as error:
+            if error.errno == errno.EADDRNOTAVAIL:
+                reason = f"--bind {options.bind}: this machine has no such address"
+                raise DemoError(f"{reason}; use --bind {EVERYWHERE}") from None
             reason = f"port {options.page_port}: {error.strerror}"
             raise DemoError(f"{reason}; use --page-port N") from None
-        cloud = make_cloud(options, page.origins)
+        cloud = make_cloud(options, network, page.origins)
 
         def begin() -> str:
-            page.show(
-                {
-                    "tokenUrl": cloud.token_url,
-                    "endpoint": cloud.endpoint,
-                    "region": cloud.region,
-                    "bucket": cloud.bucket,
-                    "prefix": options.prefix,
-                }
-            )
-            return welcome(page.url, cloud)
+            page.show({"appServer": cloud.token_url})
+            return welcome(page.url, cloud, folder)
 
         with explained():
             from localcloud.token_server import log_to_stderr
@@ -90,7 +98,7 @@ def run_command(options: argparse.Namespace) -> int:
     """Run the command beside a cloud; return its exit status.  Raises DemoError."""
     with contextlib.ExitStack() as stack:
         with explained():
-            cloud = stack.enter_context(make_cloud(options, ()))
+            cloud = stack.enter_context(make_cloud(options, Network(), ()))
         from localcloud.control import ControlServer
 
         control = stack.enter_context(ControlServer(cloud))
@@ -118,7 +126,30 @@ def run_to_its_end(command: Sequence[str], environment: Mapping[str, str]) -> in
     return status if status >= 0 else 128 - status
 
 
-def make_cloud(options: argparse.Namespace, origins: Collection[str]) -> LocalCloud:
+def make_network(options: argparse.Namespace, folder: Path) -> Network:
+    """Return the network that the options ask for; *folder* is for a certificate.
+
+    Raises DemoError.
+    """
+    host = options.bind
+    if host == EVERYWHERE:
+        try:
+            host = own_address()
+        except OSError:
+            raise DemoError(
+                f"--bind {EVERYWHERE}: this machine has no address in a network; "
+                "connect it to one, or use --bind with an address that it has"
+            ) from None
+    with naming_packages():
+        tls = make_tls(folder, host) if options.tls else None
+        if host != LOOPBACK:
+            qr_code(host, is_unicode=False)
+    return Network(options.bind, host, tls)
+
+
+def make_cloud(
+    options: argparse.Namespace, network: Network, origins: Collection[str]
+) -> LocalCloud:
     """Return the cloud that the options ask for, open to pages of *origins*, too."""
     from localcloud.cloud import LocalCloud, Ports
 
@@ -129,9 +160,20 @@ def make_cloud(options: argparse.Namespace, origins: Collection[str]) -> LocalCl
         allow_v1=options.allow_v1,
         origins=[*origins, *options.origin],
         folder=options.folder,
+        policy=None if options.command else page_policy(),
         ports=Ports(options.port, options.sts_port, options.oss_port),
+        network=network,
         settings={} if options.command else DEMO_SETTINGS,
     )
+
+
+def page_policy() -> str:
+    """Return the policy of those who use the page, who may delete, too."""
+    from localcloud.cloud import POLICY_FILE
+
+    policy = json.loads(POLICY_FILE.read_text(encoding="utf-8"))
+    policy["Statement"][0]["Action"].append("oss:DeleteObject")
+    return json.dumps(policy)
 
 
 @contextlib.contextmanager
@@ -170,8 +212,53 @@ def naming_packages() -> Iterator[None]:
         ) from None
 
 
-def welcome(page_url: str, cloud: LocalCloud) -> str:
-    """Return where everything is, and what to try."""
+def welcome(page_url: str, cloud: LocalCloud, folder: Path) -> str:
+    """Return where everything is, and what to try; *folder* has the certificate."""
+    parts = [addresses(page_url, cloud, folder), reach(page_url, cloud)]
+    if cloud.network.tls is None and not cloud.logins:
+        parts.append(commands(cloud))
+    else:
+        parts.append(curl_command(cloud, folder))
+    return "\n".join([*parts, "Ctrl-C stops."])
+
+
+def addresses(page_url: str, cloud: LocalCloud, folder: Path) -> str:
+    """Return where everything is."""
+    lines = f"""\
+upload page:    {page_url}
+token server:   {cloud.token_url}
+STS stand-in:   {cloud.sts.url}
+OSS stand-in:   {cloud.endpoint}, bucket {cloud.bucket}
+objects:        {cloud.oss.folder}
+configuration:  {cloud.config_file}
+"""
+    if cloud.network.tls:
+        lines += f"certificate:    {folder / 'certificate.pem'}\n"
+    if cloud.logins:
+        lines += f"login token:    {cloud.login_token('alice')}\n"
+    return lines
+
+
+def reach(page_url: str, cloud: LocalCloud) -> str:
+    """Return who can use it all, and how."""
+    if cloud.network.host == LOOPBACK:
+        return """\
+Nothing leaves this machine, and the tokens are good for nothing else.
+Open the upload page in a browser, or try one of these in another terminal:
+"""
+    encoding = sys.stdout.encoding or ""
+    code = qr_code(page_url, is_unicode=encoding.lower().startswith("utf"))
+    return f"""\
+Everybody in the network of {cloud.network.host} can use it, with tokens that are good
+for nothing else. Open the upload page on a phone there:
+
+{code}
+Or try one of these in another terminal:
+"""
+
+
+def commands(cloud: LocalCloud) -> str:
+    """Return commands that get a token and upload a picture."""
     python = shlex.quote(shown(Path(sys.executable)))
     values = {
         "token-url": cloud.token_url,
@@ -186,16 +273,6 @@ def welcome(page_url: str, cloud: LocalCloud) -> str:
     )
     clients, picture = shlex.quote(shown(CLIENTS)), shlex.quote(shown(PICTURE))
     return f"""\
-upload page:    {page_url}
-token server:   {cloud.token_url}
-STS stand-in:   {cloud.sts.url}
-OSS stand-in:   {cloud.endpoint}, bucket {cloud.bucket}
-objects:        {cloud.oss.folder}
-configuration:  {cloud.config_file}
-
-Nothing leaves this machine, and the tokens are good for nothing else.
-Open the upload page in a browser, or try one of these in another terminal:
-
   curl {cloud.token_url}sts/getsts
 
   {python} -m pip install -q oss2
@@ -203,8 +280,17 @@ Open the upload page in a browser, or try one of these in another terminal:
 
   npm install --silent --no-package-lock --prefix {clients}
   node {clients}/upload.mjs {picture}{arguments}
+"""
 
-Ctrl-C stops."""
+
+def curl_command(cloud: LocalCloud, folder: Path) -> str:
+    """Return the command that gets a token over TLS, or for somebody who logged in."""
+    words = ["curl"]
+    if cloud.network.tls:
+        words += ["--cacert", str(folder / "certificate.pem")]
+    if cloud.logins:
+        words += ["-H", f"Authorization: Bearer {cloud.login_token('alice')}"]
+    return f"  {shlex.join([*words, f'{cloud.token_url}sts/getsts'])}\n"
 
 
 def shown(path: Path) -> str:

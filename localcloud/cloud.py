@@ -25,6 +25,7 @@ from urllib.parse import urljoin
 
 from localcloud.clock import Clock
 from localcloud.logins import LoginService
+from localcloud.network import Network
 from localcloud.oss import Bucket, CorsRule, OssStandIn
 from localcloud.sts import StsStandIn
 
@@ -60,7 +61,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """Where the servers listen on 127.0.0.1; 0 is any free port."""
+    """The ports that the servers listen on; 0 is any free one."""
 
     token_server: int = 0
     sts: int = 0
@@ -88,7 +89,8 @@ class LocalCloud:
 
     With *allow_v1* OSS takes Signature V1, as for a bucket made before September 2025.
     *origins* are those of web pages that may use the token server and OSS, *folder* is
-    where objects are kept, by default a temporary one.
+    where objects are kept, by default a temporary one.  *network* is where token server
+    and OSS listen, by default 127.0.0.1; STS is for this machine alone.
 
     Entering the block raises ConfigError (of tokenserver.errors) for settings that a
     token server cannot have, PortError, FolderError and ValueError.  While it lasts the
@@ -108,6 +110,7 @@ class LocalCloud:
     folder: Path | None = None
     ports: Ports = field(default_factory=Ports)
     clock: Clock = field(default_factory=Clock)
+    network: Network = field(default_factory=Network)
 
     def __enter__(self) -> LocalCloud:
         with ExitStack() as stack:
@@ -125,7 +128,7 @@ class LocalCloud:
     @property
     def token_url(self) -> str:
         """Where the app asks for tokens; any path will do."""
-        return f"http://127.0.0.1:{self._server.port}/"
+        return f"{self.network.url(self._server.port)}/"
 
     @property
     def endpoint(self) -> str:
@@ -223,6 +226,7 @@ class LocalCloud:
             self.ports.oss,
             region=self.region,
             allow_v1=self.allow_v1,
+            network=self.network,
         )
         with self._naming_port("oss"):
             stack.enter_context(self.oss)
@@ -236,7 +240,7 @@ class LocalCloud:
         self.config_file = self._write_config(folder)
         with self._naming_port("token_server"):
             self._server: LocalTokenServer = LocalTokenServer(
-                self.config_file, self.ports.token_server, self.clock
+                self.config_file, self.ports.token_server, self.clock, self.network
             )
         stack.callback(self._server.close)
 
@@ -259,7 +263,9 @@ class LocalCloud:
             "PolicyFile": str(POLICY_FILE),
             "BucketName": self.bucket,
             "ObjectPrefix": self.prefix or ("users/$USER_ID/" if self.logins else ""),
-            "AllowedOrigins": list(self.origins) if "*" not in self.origins else "*",
+            "Region": self.region,
+            "Endpoint": self.endpoint,
+            "AllowedOrigins": "*" if "*" in self.origins else list(self.origins),
             "StsEndpoint": self.sts.url,
             "TokenReuseTime": 0,  # each request shows at STS, and its failures to it
             "StsCallsPerSecond": 10_000,

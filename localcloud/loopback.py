@@ -1,15 +1,18 @@
-"""The HTTP server on 127.0.0.1 that the stand-ins and the upload page share."""
+"""The HTTP server that the stand-ins and the upload page share."""
 
 from __future__ import annotations
 
 import socket
 import socketserver
+import ssl
 import threading
 from collections.abc import Callable
 from contextlib import suppress
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 from weakref import WeakSet
+
+from localcloud.network import Network
 
 
 class LoopbackServer(ThreadingHTTPServer):
@@ -19,15 +22,24 @@ class LoopbackServer(ThreadingHTTPServer):
     bound at once, and a port that is taken raises OSError.
     """
 
+    # A client that says nothing keeps a thread this long; TLS lets it begin.
+    handshake_seconds = 10.0
+
     request_queue_size = 1024
     daemon_threads = False  # those of a daemon are not waited for
 
     def __init__(
-        self, port: int, handler: Callable[..., BaseHTTPRequestHandler], service: Any
+        self,
+        port: int,
+        handler: Callable[..., BaseHTTPRequestHandler],
+        service: Any,
+        network: Network | None = None,
     ) -> None:
+        network = network or Network()
         self.service = service
+        self._tls = network.tls
         self._connections: WeakSet[socket.socket] = WeakSet()
-        super().__init__(("127.0.0.1", port), handler)
+        super().__init__((network.bind, port), handler)
         self.port: int = self.server_address[1]
         self._thread = threading.Thread(
             target=self.serve_forever, args=(0.02,), daemon=True
@@ -50,6 +62,12 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread, and know it for server_close()."""
+        if self._tls:
+            # The handshake is made in the thread, by the first read.
+            request.settimeout(self.handshake_seconds)
+            request = self._tls.wrap_socket(
+                request, server_side=True, do_handshake_on_connect=False
+            )
         self._connections.add(request)
         super().process_request(request, client_address)
 
@@ -70,7 +88,8 @@ class LoopbackHandler(BaseHTTPRequestHandler):
 
     def handle(self) -> None:
         """Serve requests until the connection ends."""
-        with suppress(ConnectionError, TimeoutError):  # the client went away
+        # The client went away, or does not trust the certificate.
+        with suppress(ConnectionError, TimeoutError, ssl.SSLError):
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import argparse
 import re
+from ipaddress import IPv4Address
 from pathlib import Path
 
+from localcloud.network import LOOPBACK
 from localcloud.oss.request import BUCKET_NAME
 
 PORT = re.compile(r"[0-9]{1,5}")
@@ -40,6 +42,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
             metavar="N",
             help=f"port of {what} (default: {port}; 0 takes any)",
         )
+    add_network_options(parser)
     add_content_options(parser)
     parser.add_argument("command", nargs="*", help=argparse.SUPPRESS)
     options = parser.parse_args(argv)
@@ -47,11 +50,29 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         name = option.removeprefix("--").replace("-", "_")
         if getattr(options, name) is None:
             setattr(options, name, 0 if options.command else port)
-    if options.logins and not options.command:
-        parser.error("argument --logins: the page does not log in; give a command")
-    if options.prefix is None:
-        options.prefix = "" if options.command else "photos/"
+    if options.command and (options.tls or options.bind != LOOPBACK):
+        parser.error("arguments --bind and --tls: they are for the page, not a command")
+    if options.prefix is None and not options.command:
+        options.prefix = "users/$USER_ID/" if options.logins else "photos/"
+    options.prefix = options.prefix or ""
     return options
+
+
+def add_network_options(parser: argparse.ArgumentParser) -> None:
+    """Add the options that say who can reach the servers."""
+    parser.add_argument(
+        "--bind",
+        type=address,
+        default=LOOPBACK,
+        metavar="ADDRESS",
+        help="address to listen on: 0.0.0.0 for phones in the same network, or one of "
+        "this machine's (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--tls",
+        action="store_true",
+        help="serve HTTPS, with a certificate made now, which a browser warns about",
+    )
 
 
 def add_content_options(parser: argparse.ArgumentParser) -> None:
@@ -72,14 +93,14 @@ def add_content_options(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--prefix",
         type=object_prefix,
-        help="what the names of all objects begin with (default: photos/; with a "
-        "command nothing, or users/$USER_ID/ with --logins)",
+        help="what the names of all objects begin with (default: photos/, with "
+        "--logins users/$USER_ID/; with a command nothing or the same)",
     )
     parser.add_argument(
         "--logins",
         action="store_true",
-        help="with a command: users have to log in, with login tokens of the API at "
-        "LOCALCLOUD_CONTROL_URL",
+        help="users have to log in, with login tokens: one is printed for the page, "
+        "and a command has them from the API at LOCALCLOUD_CONTROL_URL",
     )
     parser.add_argument(
         "--allow-v1",
@@ -94,7 +115,8 @@ def add_content_options(parser: argparse.ArgumentParser) -> None:
         default=[],
         metavar="URL",
         help="origin of a web page of yours that may use the token server and OSS as "
-        "the upload page does, such as http://localhost:3000; may be given repeatedly",
+        "the upload page does, such as http://localhost:3000, or * for any, as a page "
+        "needs that is opened from a file; may be given repeatedly",
     )
 
 
@@ -127,9 +149,19 @@ def page_origin(text: str) -> str:
     """Return an origin.  Raises ArgumentTypeError."""
     from tokenserver.config.load import ORIGIN  # the server has to take it, too
 
-    if not ORIGIN.fullmatch(text):
+    if text != "*" and not ORIGIN.fullmatch(text):
         raise argparse.ArgumentTypeError(
             f"{text!r} is not an origin as browsers send it, such as "
-            "http://localhost:3000, without a default port or a slash"
+            "http://localhost:3000, without a default port or a slash, nor * for any"
         )
     return text
+
+
+def address(text: str) -> str:
+    """Return an IPv4 address.  Raises ArgumentTypeError."""
+    try:
+        return str(IPv4Address(text))
+    except ValueError:
+        raise argparse.ArgumentTypeError(
+            f"{text!r} is not an IPv4 address such as 0.0.0.0 or 192.168.1.5"
+        ) from None

@@ -11,6 +11,7 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+from localcloud.network import Network
 from tokenserver import cli, logs
 from tokenserver.app import TokenServer
 from tokenserver.config.files import FileWatch
@@ -25,19 +26,27 @@ DRAIN_SECONDS = 5.0  # for requests that are under way at the end
 
 
 class LocalTokenServer:
-    """A token server on 127.0.0.1 with the configuration file *config*.
+    """A token server with the configuration file *config*, in *network*.
 
     *clock* returns unix seconds.  Port 0 is any free one.  Raises ConfigError for a
     wrong configuration, and OSError if the port cannot be had.
     """
 
-    def __init__(self, config: Path, port: int, clock: Callable[[], float]) -> None:
+    def __init__(
+        self, config: Path, port: int, clock: Callable[[], float], network: Network
+    ) -> None:
         self._config = LiveConfig(config)
         self._client = StsClient(
             lambda: self._config.current().sts_calls_per_second, clock
         )
         self._clock = clock
-        self._server = TokenServer(("127.0.0.1", port), self._config, self._tokens())
+        tls = network.tls
+        self._server = TokenServer(
+            (network.bind, port),
+            self._config,
+            self._tokens(),
+            (lambda: tls) if tls else None,
+        )
         self.port: int = self._server.server_port
         self._thread = threading.Thread(
             target=self._server.serve_forever, kwargs={"poll_interval": 0.01}

@@ -14,6 +14,7 @@ from pathlib import Path
 
 from localcloud.failures import Failures
 from localcloud.loopback import LoopbackServer
+from localcloud.network import Network
 from localcloud.oss.body import Body
 from localcloud.oss.callbacks import (
     Asked,
@@ -82,9 +83,10 @@ class OssStandIn:
     Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
     the buckets belong to.  Time is that of *sts*.  With *allow_v1* the buckets take
     Signature V1, as those made before September 2025 do.  An app server has
-    *callback_seconds* to answer a callback.  Entering the block raises OSError if the
-    port is taken, and FolderError if the folder cannot be used: it has to be new or
-    empty, or one that an earlier stand-in used, and in use by no other.
+    *callback_seconds* to answer a callback.  *network* says where to listen, if not on
+    127.0.0.1.  Entering the block raises OSError if the port is taken, and FolderError
+    if the folder cannot be used: it has to be new or empty, or one that an earlier
+    stand-in used, and in use by no other.
     """
 
     def __init__(  # noqa: PLR0913 (each is a fact about a cloud)
@@ -97,6 +99,7 @@ class OssStandIn:
         owner: str = "1234567890123456",
         allow_v1: bool = False,
         callback_seconds: float = 5.0,
+        network: Network | None = None,
     ) -> None:
         self.sts = sts
         self.clock = sts.clock
@@ -106,6 +109,7 @@ class OssStandIn:
         self.owner = owner
         self.allow_v1 = allow_v1
         self._callbacks = CallbackSender(callback_seconds, CallbackKey())
+        self.network = network or Network()
         self._lock = threading.Lock()  # guards all below
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
         self._elsewhere: dict[str, str] = {}  # the region of buckets in another
@@ -119,10 +123,10 @@ class OssStandIn:
                 temporary = tempfile.TemporaryDirectory(ignore_cleanup_errors=True)
                 self.folder = Path(stack.enter_context(temporary))
             self._objects = stack.enter_context(taken(self.folder))
-            self._server = LoopbackServer(self.port, OssHandler, self)
+            self._server = LoopbackServer(self.port, OssHandler, self, self.network)
             self._stack = stack.pop_all()
         self.port = self._server.port
-        self.url = f"http://127.0.0.1:{self.port}"
+        self.url = self.network.url(self.port)
         self._server.start()
         return self
 

@@ -1,5 +1,6 @@
-"""The upload page on loopback."""
+"""The upload page: joined from its parts, and served on loopback."""
 
-from localcloud.page.page import PAGE_FILE, UploadPage, read_settings
+from localcloud.page.build import build_page, read_settings
+from localcloud.page.page import UploadPage
 
-__all__ = ["PAGE_FILE", "UploadPage", "read_settings"]
+__all__ = ["UploadPage", "build_page", "read_settings"]

@@ -1,107 +1,86 @@
-"""The upload page on loopback: localcloud/page/upload.html, with settings of its own.
+"""The upload page on loopback, with settings of its own.
 
-    with UploadPage({"tokenUrl": server_url, "endpoint": oss.url}) as page:
+    with UploadPage({"appServer": server_url}) as page:
         ...  # open page.url in a browser
 
 Its Content-Security-Policy lets the page run its own script and style, known by their
-hashes, and talk to the token server and to OSS, and nothing else.
+hashes, and nothing else.
 """
 
 from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Mapping
 from http import HTTPStatus
-from pathlib import Path
 
 from localcloud.loopback import LoopbackHandler, LoopbackServer
+from localcloud.network import Network
+from localcloud.page.build import Settings, build_page
 
-PAGE_FILE = Path(__file__).with_name("upload.html")
-SETTINGS = re.compile(
-    r'(?<=<script type="application/json" id="settings">).*?(?=</script>)', re.DOTALL
-)
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 STYLE = re.compile(r"<style>(.*?)</style>", re.DOTALL)
-ORIGIN = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+")  # the start of a URL
 
 
 class UploadPage:
-    """Serves the page on 127.0.0.1 for as long as a with block lasts.
+    """Serves the page for as long as a with block lasts, by default on 127.0.0.1.
 
-    *settings* replace those in the file; port 0 is any free one.  Without settings, the
+    *settings* replace the blank ones; port 0 is any free one.  Without settings, the
     page has its port and keeps who asks for it waiting until show(): the servers that
     it is to talk to may have to know its origins first.  Raises ValueError for a
-    setting that the page does not know, or a URL that is not http or https.
+    setting that the page does not know.
     """
 
     def __init__(
-        self, settings: Mapping[str, str] | None = None, port: int = 0
+        self,
+        settings: Settings | None = None,
+        port: int = 0,
+        network: Network | None = None,
     ) -> None:
         self.port = port
+        self.network = network or Network()
         self.body = b""
         if settings is not None:
             self._set(settings)
 
     def __enter__(self) -> UploadPage:
-        self._server = LoopbackServer(self.port, _Handler, self)
+        self._server = LoopbackServer(self.port, _Handler, self, self.network)
         self.port = self._server.port
-        self.url = f"http://127.0.0.1:{self.port}/"
+        self.url = f"{self.network.url(self.port)}/"
         if self.body:
             self._server.start()
         return self
 
-    def show(self, settings: Mapping[str, str]) -> None:
+    def show(self, settings: Settings) -> None:
         """Serve the page from now on, with *settings*.  Raises ValueError."""
         self._set(settings)
         self._server.start()
 
-    def _set(self, settings: Mapping[str, str]) -> None:
-        source = PAGE_FILE.read_text(encoding="utf-8")
-        self.body = with_settings(source, settings).encode()
+    def _set(self, settings: Settings) -> None:
+        self.body = build_page(settings).encode()
         self.content_security_policy = content_security_policy(self.body.decode())
 
     @property
     def origins(self) -> list[str]:
         """The origins of the page, as browsers send them, by the names of this host."""
-        port = "" if self.port == 80 else f":{self.port}"  # they leave that out
-        return [f"http://{host}{port}" for host in ("127.0.0.1", "localhost")]
+        return self.network.origins(self.port)
 
     def __exit__(self, *exc_info: object) -> None:
         self._server.close()
 
 
-def read_settings(page: str) -> dict[str, str]:
-    """Return the settings in the text of the page."""
-    block = SETTINGS.search(page)
-    assert block, f"{PAGE_FILE} has no settings"
-    settings: dict[str, str] = json.loads(block[0])
-    return settings
-
-
-def with_settings(page: str, changes: Mapping[str, str]) -> str:
-    """Return *page* with some settings changed.  Raises ValueError for unknown ones."""
-    settings = read_settings(page)
-    unknown = changes.keys() - settings.keys()
-    if unknown:
-        raise ValueError(f"the page has no setting {', '.join(sorted(unknown))}")
-    block = json.dumps(settings | dict(changes), indent=2)
-    block = block.replace("<", r"\u003c")  # so that no value can end the element
-    return SETTINGS.sub(lambda _: f"\n{block}\n", page)
-
-
 def content_security_policy(page: str) -> str:
-    """Return the policy for *page*.  Raises ValueError for an unusable URL in it."""
-    settings = read_settings(page)
-    token_server, oss = origin(settings["tokenUrl"]), origin(settings["endpoint"])
+    """Return the policy for *page*.
+
+    Where it connects to is a matter of its settings, so that can be any server.
+    """
     directives = {
         "default-src": "'none'",
         "script-src": hashes(SCRIPT.findall(page)),
         "style-src": hashes(STYLE.findall(page)),
-        "connect-src": f"{token_server} {oss}",
-        "img-src": f"blob: data: {oss}",
+        "connect-src": "http: https:",
+        "img-src": "blob: data: http: https:",
         "base-uri": "'none'",
         "form-action": "'none'",
         "frame-ancestors": "'none'",
@@ -110,14 +89,6 @@ def content_security_policy(page: str) -> str:
         "trusted-types": "'none'",
     }
     return "; ".join(f"{name} {value}" for name, value in directives.items())
-
-
-def origin(url: str) -> str:
-    """Return scheme, host and port of *url*.  Raises ValueError."""
-    match = ORIGIN.match(url)
-    if not match or url[match.end() :][:1] not in ("", "/", "?"):
-        raise ValueError(f"no URL of HTTP: {url!r}")
-    return match[0]
 
 
 def hashes(contents: list[str]) -> str:

@@ -49,7 +49,7 @@ def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Dem
     with subprocess.Popen(
         [sys.executable, "-m", "localcloud", *ANY_PORTS, *arguments],
         cwd=ROOT,
-        env={**os.environ, "TMPDIR": str(folder)},
+        env={**os.environ, "TMPDIR": str(folder), "PYTHONIOENCODING": "utf-8"},
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,

@@ -73,11 +73,11 @@ def test_a_command_that_is_not_there_is_named() -> None:
 
 
 @pytest.mark.process
-def test_users_of_the_page_cannot_log_in() -> None:
-    result = run("--logins")
+def test_a_command_has_no_page_to_be_reached_by_a_phone() -> None:
+    result = run("--bind", "0.0.0.0", "--", "true")
 
     assert result.returncode == 2
-    assert "argument --logins: the page does not log in" in result.stderr
+    assert "arguments --bind and --tls: they are for the page" in result.stderr
 
 
 @pytest.mark.process

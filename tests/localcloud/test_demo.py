@@ -19,8 +19,10 @@ from helpers.demo import ANY_PORTS, PICTURE, PORTS, ROOT, Demo, run, running, st
 from helpers.machine import PATIENCE_SECONDS
 
 from localcloud.__main__ import UPLOAD_DEFAULTS
+from localcloud.network import qr_code
 from localcloud.options import parse_arguments
 from localcloud.oss.folder import SUFFIX
+from localcloud.page import read_settings
 
 pytestmark = pytest.mark.process
 
@@ -87,26 +89,80 @@ def test_the_picture_of_the_commands_is_there(demo: Demo) -> None:
     assert PICTURE.stat().st_size > 1000
 
 
-def test_the_page_is_served_and_knows_the_rest(demo: Demo) -> None:
-    port = int(demo.address("upload page").rstrip("/").rpartition(":")[2])
+def port_of(demo: Demo, name: str) -> int:
+    return int(demo.address(name).rstrip("/").rpartition(":")[2])
 
-    page = request(port, "/").body.decode()
 
-    (settings,) = re.findall(r'id="settings">(.*?)</script>', page, re.DOTALL)
-    assert json.loads(settings) == {
-        "tokenUrl": demo.address("token server"),
-        "endpoint": demo.address("OSS stand-in"),
-        "region": "cn-hangzhou",
+def test_the_page_asks_the_token_server_for_the_rest(demo: Demo) -> None:
+    page = request(port_of(demo, "upload page"), "/").body.decode()
+
+    told = request(port_of(demo, "token server"), "/upload-config").json
+
+    settings = read_settings(page)
+    assert settings.pop("appServer") == demo.address("token server")
+    assert not any(settings[name] for name in ("bucket", "region", "endpoint"))
+    assert told == {
         "bucket": "my-photos",
-        "prefix": "我的/",
+        "region": "cn-hangzhou",
+        "endpoint": demo.address("OSS stand-in"),
+        "cname": False,
+        "host": f"{demo.address('OSS stand-in')}/my-photos",
+        "dir": "我的/",
     }
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_phones_get_addresses_a_qr_code_and_https(tmp_path: Path) -> None:
+    with running("--bind", "127.0.0.2", "--tls", folder=tmp_path) as demo:
+        get_token = demo.command("curl")
+        curl = [*get_token[:3], "--silent"]  # with the certificate
+        url = demo.address("upload page")
+        allowed = {
+            name: run(*curl, "-i", "-H", f"Origin: {url.rstrip('/')}", address)
+            for name, address in {
+                "token server": demo.address("token server"),
+                "OSS": f"{demo.address('OSS stand-in')}/demo-bucket/photos/cat.jpg",
+            }.items()
+        }
+
+        assert json.loads(run(*get_token, "--silent"))["StatusCode"] == 200
+        assert "<title>Upload to OSS</title>" in run(*curl, url)
+        assert qr_code(url, is_unicode=True) in demo.output
+    for address in (url, get_token[-1], demo.address("OSS stand-in")):
+        assert address.startswith("https://127.0.0.2:")
+    for name, reply in allowed.items():
+        header = f"access-control-allow-origin: {url.rstrip('/')}\n"
+        assert header in reply.lower(), name
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+def test_users_of_the_page_log_in_with_the_token_that_is_printed(
+    tmp_path: Path,
+) -> None:
+    with running("--logins", folder=tmp_path) as demo:
+        token = json.loads(run(*demo.command("curl"), "--silent"))
+        login = {"Authorization": f"Bearer {demo.address('login token')}"}
+        port = port_of(demo, "token server")
+        folder = request(port, "/upload-config", headers=login).json["dir"]
+        refused = request(port, "/upload-config").status
+
+    assert (token["StatusCode"], folder, refused) == (200, "users/alice/", 401)
+
+
+def test_an_address_of_another_machine_is_refused() -> None:
+    outcome = start("--bind", "127.0.0.2", "--page-port", "0", "--bind", "198.51.100.1")
+
+    assert outcome == (
+        1,
+        "localcloud: --bind 198.51.100.1: this machine has no such address; "
+        "use --bind 0.0.0.0\n",
+    )
 
 
 def cors_of(demo: Demo, origin: str) -> dict[str, str | int | None]:
     """Return how token server and OSS answer a page of *origin*."""
     token_port, oss_port = (
-        int(demo.address(name).rstrip("/").rpartition(":")[2])
-        for name in ("token server", "OSS stand-in")
+        port_of(demo, name) for name in ("token server", "OSS stand-in")
     )
     headers = {"Origin": origin}
     ask = headers | {
@@ -159,6 +215,13 @@ def test_pages_of_ones_own_may_use_them_if_they_are_named(tmp_path: Path) -> Non
         for origin in (*own, address):
             assert cors_of(demo, origin) == open_to(origin)
         assert cors_of(demo, "http://localhost:3001") == CLOSED
+
+
+def test_any_page_may_use_them_if_that_is_said(tmp_path: Path) -> None:
+    options = ("--origin", "*", "--bucket", "my-photos")
+    with running(*options, folder=tmp_path) as demo:
+        for origin in ("null", "https://app.example"):
+            assert cors_of(demo, origin) == open_to("*")
 
 
 def test_pictures_are_there_again_after_a_restart_and_nothing_else_is_left(
@@ -267,7 +330,8 @@ def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -
         ("--prefix", "photos*"),
         ("--prefix", "/photos"),
         ("--port", "65536"),
-        ("--origin", "*"),
+        ("--origin", "null"),
+        ("--bind", "::1"),
         ("--origin", "http://localhost:3000/"),
         ("--origin", "localhost:3000"),
     ],
@@ -280,29 +344,33 @@ def test_an_option_that_is_wrong_is_named(option: str, value: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("module", "package"),
+    ("module", "package", "options"),
     [
-        ("PIL", "pillow"),
-        ("cryptography", "cryptography"),
-        ("fastcrc", "fastcrc"),
-        ("multipart", "multipart"),
+        ("PIL", "pillow", ()),
+        ("fastcrc", "fastcrc", ()),
+        ("multipart", "multipart", ()),
+        ("segno", "segno", ("--bind", "127.0.0.2")),
+        ("cryptography", "cryptography", ("--tls",)),
     ],
 )
 def test_a_package_that_is_missing_is_named_with_the_command_that_helps(
-    module: str, package: str
+    module: str, package: str, options: tuple[str, ...]
 ) -> None:
     program = (
         f"import sys; sys.modules[{module!r}] = None\n"
         "import runpy; runpy.run_module('localcloud', run_name='__main__')"
     )
     result = subprocess.run(
-        [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True
+        [sys.executable, "-c", program, *ANY_PORTS, *options],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
     )
 
     assert result.returncode == 1
     assert re.fullmatch(
         rf"localcloud: {package} is missing; "
-        r"run: \S+ -m pip install -U pillow cryptography fastcrc multipart\n",
+        r"run: \S+ -m pip install -U pillow cryptography fastcrc multipart segno\n",
         result.stderr,
     )
 

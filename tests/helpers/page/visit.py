@@ -56,6 +56,14 @@ class Visit:
         self.browser.get(self.url)
         wait_for(lambda: self.text("#objects-status") not in ("", "Loading…"), True)
 
+    def leave(self) -> None:
+        """Leave the page, which keeps nothing."""
+        self.speed(-1)
+        self.browser.get("about:blank")
+        origin = self.url.rstrip("/")
+        self.cdp("Storage.clearDataForOrigin", origin=origin, storageTypes="all")
+        self.complaints()
+
     def cdp(self, command: str, **parameters: object) -> None:
         self.browser.execute_cdp_cmd(command, parameters)
 
@@ -168,13 +176,24 @@ class Visit:
         """Return what is at the address that a link leads to."""
         url = self.find(selector).get_attribute("href")
         assert url
-        with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as reply:
-            return bytes(reply.read())
+        return fetched(url)
+
+    def clipboard(self) -> str:
+        """Return what was copied."""
+        permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
+        self.cdp("Browser.grantPermissions", permissions=permissions)
+        return str(self.resolved("await navigator.clipboard.readText()"))
 
     def complaints(self) -> list[str]:
         """Return what the console has to say since the last call."""
         log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in log]
+
+
+def fetched(url: str) -> bytes:
+    """Return what is at a URL of this machine."""
+    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as reply:
+        return bytes(reply.read())
 
 
 def css_string(text: str) -> str:

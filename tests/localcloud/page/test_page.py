@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
+import sys
 
 import pytest
 from helpers.client import request
@@ -12,8 +14,7 @@ from helpers.page.visit import Visit
 from helpers.server import RunningServer
 from helpers.settings import call_of
 
-import localcloud.page
-from localcloud.page import UploadPage
+from localcloud.page import UploadPage, read_settings
 
 # --- Signatures -----------------------------------------------------------------
 # Computed with the signer of alibabacloud-oss-v2, and by hand from its documentation.
@@ -40,7 +41,7 @@ def test_the_signature_in_a_header_is_that_of_the_sdk(visit: Visit) -> None:
     visit.open()
 
     headers = visit.resolved(
-        "signedHeaders(a[0], a[1], new Date(a[2]))",
+        "signedHeaders(a[0], 'cn-hangzhou', a[1], new Date(a[2]))",
         SIGNING_TOKEN,
         SIGNED_REQUEST,
         SIGNED_AT,
@@ -63,7 +64,7 @@ def test_the_signature_in_a_url_is_that_of_the_sdk(visit: Visit) -> None:
     visit.open()
 
     query = visit.resolved(
-        "signedQuery(a[0], a[1], 600, new Date(a[2]))",
+        "signedQuery(a[0], 'cn-hangzhou', a[1], 600, new Date(a[2]))",
         SIGNING_TOKEN,
         SIGNED_REQUEST,
         SIGNED_AT,
@@ -90,18 +91,28 @@ def test_a_key_is_encoded_as_rfc_3986_has_it(visit: Visit) -> None:
     assert path == "/b/d/a%20b%2B~%25%23%3F%26%27%28%29%2A%21-_.%E7%9B%AE"
 
 
+BLANK_SETTINGS = {
+    "appServer": "",
+    "bucket": "",
+    "region": "",
+    "endpoint": "",
+    "cname": False,
+    "pattern": "",
+    "way": "size",
+}
+
+
 # --- The page over HTTP ---------------------------------------------------------
-def test_the_page_may_run_and_reach_only_what_is_its_own() -> None:
-    settings = {"tokenUrl": "https://t.example/sts?a=b", "endpoint": "http://o.example"}
-    with UploadPage(settings) as page:
+def test_the_page_may_run_only_what_is_its_own() -> None:
+    with UploadPage({"appServer": "https://t.example/sts?a=b"}) as page:
         reply = request(page.port, "/")
         head = request(page.port, "/?x", method="HEAD")
 
     hashed = r"'sha256-[A-Za-z0-9+/]{43}='"
     assert re.fullmatch(
         rf"default-src 'none'; script-src {hashed}; style-src {hashed}; "
-        r"connect-src https://t\.example http://o\.example; "
-        r"img-src blob: data: http://o\.example; base-uri 'none'; form-action 'none'; "
+        r"connect-src http: https:; img-src blob: data: http: https:; "
+        r"base-uri 'none'; form-action 'none'; "
         r"frame-ancestors 'none'; require-trusted-types-for 'script'; "
         r"trusted-types 'none'",
         reply.headers.pop("content-security-policy"),
@@ -124,42 +135,37 @@ def test_the_page_may_run_and_reach_only_what_is_its_own() -> None:
 
 @pytest.mark.browser
 def test_a_setting_cannot_break_out_of_its_block(visit: Visit) -> None:
-    prefix = "</script><script>document.title = 'harm'</script><!-- \u2028é"
-    with reserved_port() as t, reserved_port() as o, UploadPage() as page:
-        servers = {
-            "tokenUrl": f"http://127.0.0.1:{t}/",
-            "endpoint": f"http://127.0.0.1:{o}",
-        }
-        page.show({"prefix": prefix, "bucket": "b", **servers})
+    pattern = "</script><script>document.title = 'harm'</script><!-- \u2028é"
+    with reserved_port() as port, UploadPage() as page:
+        changes = {"appServer": f"http://127.0.0.1:{port}/", "pattern": pattern}
+        page.show(changes)
         body = request(page.port, "/").body.decode()
         visit.browser.get(page.url)
-        visit.expects_complaints = True  # neither server is there
+        visit.expects_complaints = True  # there is no app server
 
-        assert visit.js("return SETTINGS.prefix") == prefix
+        assert visit.js("return OWN.pattern") == pattern
         assert visit.browser.title == "Upload to OSS"
     assert "harm'</script>" not in body
-    assert localcloud.page.read_settings(body) == {
-        **localcloud.page.read_settings(localcloud.page.PAGE_FILE.read_text("utf-8")),
-        **servers,
-        "prefix": prefix,
-        "bucket": "b",
+    assert read_settings(body) == BLANK_SETTINGS | changes
+
+
+def test_an_unknown_setting_is_refused() -> None:
+    with pytest.raises(ValueError, match="the page has no setting tokenUrl"):
+        UploadPage({"tokenUrl": "http://t.example"})
+
+
+def test_one_file_is_printed_for_other_web_servers() -> None:
+    result = subprocess.run(
+        [sys.executable, "-m", "localcloud.page", "https://app.example/sts"],
+        capture_output=True,
+        check=True,
+    )
+    page = result.stdout.decode()
+
+    assert read_settings(page) == BLANK_SETTINGS | {
+        "appServer": "https://app.example/sts"
     }
-
-
-@pytest.mark.parametrize(
-    "settings",
-    [
-        pytest.param({"tokenURL": "http://t.example"}, id="unknown"),
-        pytest.param({"tokenUrl": "ftp://t.example"}, id="other scheme"),
-        pytest.param({"tokenUrl": "t.example"}, id="no scheme"),
-        pytest.param({"endpoint": "http://o.example; script-src *"}, id="a directive"),
-        pytest.param({"endpoint": "http://o.example'/"}, id="a quote"),
-        pytest.param({"endpoint": "http://user@o.example/"}, id="a user"),
-    ],
-)
-def test_a_wrong_setting_is_refused(settings: dict[str, str]) -> None:
-    with pytest.raises(ValueError, match=r"no setting tokenURL|no URL of HTTP"):
-        UploadPage(settings)
+    assert not re.search(r"<link rel=.stylesheet|<script src", page)
 
 
 @pytest.mark.parametrize(
@@ -181,18 +187,6 @@ def test_nothing_else_is_served(method: str, target: str, status: int) -> None:
 
     assert reply.status == status
     assert reply.headers.get("allow") == ("GET, HEAD" if status == 405 else None)
-
-
-def test_the_settings_in_the_file_are_those_of_the_demo() -> None:
-    page = localcloud.page.PAGE_FILE.read_text(encoding="utf-8")
-
-    assert localcloud.page.read_settings(page) == {
-        "tokenUrl": "http://127.0.0.1:7080/",
-        "endpoint": "http://127.0.0.1:7091",
-        "region": "cn-hangzhou",
-        "bucket": "demo-bucket",
-        "prefix": "photos/",
-    }
 
 
 def test_the_policy_of_the_page_fits_its_prefix(token_server: RunningServer) -> None:

@@ -15,6 +15,7 @@ from helpers.page.visit import (
     contents,
     create_bucket,
     css_string,
+    fetched,
     focused,
     operations,
     png,
@@ -84,7 +85,7 @@ def test_awkward_names_arrive_as_they_are(visit: Visit, page_bucket: Bucket) -> 
         assert visit.read(f"{item} a") == data
 
 
-def test_the_address_of_a_finished_upload_is_shown_plain_and_opens(
+def test_a_finished_upload_opens_by_its_name_and_its_link_can_be_copied(
     visit: Visit, page_oss: OssStandIn
 ) -> None:
     visit.open()
@@ -92,11 +93,17 @@ def test_the_address_of_a_finished_upload_is_shown_plain_and_opens(
     visit.choose({"a b.txt": b"hello"})
 
     visit.wait_for_state("photos/a b.txt", "done")
+    row = visit.row("photos/a b.txt")
     address = f"{page_oss.url}/demo-bucket/photos/a%20b.txt"
-    link = f"{visit.row('photos/a b.txt')} .address"
-    assert visit.text(link) == address
-    assert str(visit.find(link).get_attribute("href")).startswith(f"{address}?x-oss-")
-    assert visit.read(link) == b"hello"
+    assert visit.text(f"{row} .address") == "a b.txt"
+    assert visit.read(f"{row} .address") == b"hello"
+
+    visit.click(f"{row} [data-action=copy]")
+
+    wait_for(lambda: visit.text(f"{row} .state"), "Link copied · works for 14 min")
+    copied = visit.clipboard()
+    assert copied.startswith(f"{address}?x-oss-")
+    assert fetched(copied) == b"hello"
 
 
 def test_a_picture_dropped_on_the_drop_zone_goes_up(

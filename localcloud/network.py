@@ -1,0 +1,116 @@
+"""Where the servers of a cloud listen, and how clients call them.
+
+By default that is 127.0.0.1.  For a phone in the same network it is an address of this
+machine there, and, for what browsers and apps do over HTTPS alone, TLS with a
+certificate that is made here.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from dataclasses import dataclass
+from datetime import datetime, timedelta, timezone
+from ipaddress import ip_address
+from pathlib import Path
+
+LOOPBACK = "127.0.0.1"
+EVERYWHERE = "0.0.0.0"
+WHITE_ON_BLACK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
+VALID_DAYS = 90  # Apple's devices take 825 at most
+ELSEWHERE = ("192.0.2.1", 9)  # an address for documents (RFC 5737), where nobody is
+
+
+@dataclass(frozen=True)
+class Network:
+    """The address to listen on, and the host and the protocol for clients."""
+
+    bind: str = LOOPBACK
+    host: str = LOOPBACK
+    tls: ssl.SSLContext | None = None
+
+    def url(self, port: int) -> str:
+        """Return the URL of the server at *port*, without a slash at its end."""
+        return f"{'https' if self.tls else 'http'}://{self.host}:{port}"
+
+    def origins(self, port: int) -> list[str]:
+        """Return the origins, as browsers send them, of a page from *port*."""
+        scheme, usual = ("https", 443) if self.tls else ("http", 80)
+        suffix = "" if port == usual else f":{port}"  # they leave that out
+        hosts = dict.fromkeys([LOOPBACK, "localhost", self.host])
+        return [f"{scheme}://{host}{suffix}" for host in hosts]
+
+
+def own_address() -> str:
+    """Return this machine's address in its network.  Raises OSError if it has none.
+
+    No packet is sent: connecting a UDP socket only asks which address would send one.
+    """
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
+        probe.connect(ELSEWHERE)
+        address: str = probe.getsockname()[0]
+    return address
+
+
+def make_tls(folder: Path, host: str) -> ssl.SSLContext:
+    """Return TLS with a new certificate for *host* and this machine, kept in *folder*.
+
+    The certificate is certificate.pem there, and private to nobody; the key is key.pem.
+    """
+    from cryptography import x509
+    from cryptography.hazmat.primitives import hashes, serialization
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "localcloud")])
+    addresses = dict.fromkeys([LOOPBACK, host])
+    names: list[x509.GeneralName] = [x509.DNSName("localhost")]
+    names += [x509.IPAddress(ip_address(address)) for address in addresses]
+    now = datetime.now(timezone.utc)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - timedelta(days=1))  # a phone's clock may be late
+        .not_valid_after(now + timedelta(days=VALID_DAYS))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
+        .add_extension(
+            x509.ExtendedKeyUsage([ExtendedKeyUsageOID.SERVER_AUTH]),
+            critical=False,
+        )
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    certificate_file, key_file = folder / "certificate.pem", folder / "key.pem"
+    certificate_file.write_bytes(certificate.public_bytes(pem))
+    key_file.touch(mode=0o600)
+    key_file.write_bytes(
+        key.private_bytes(
+            pem,
+            serialization.PrivateFormat.PKCS8,
+            serialization.NoEncryption(),
+        )
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.load_cert_chain(certificate_file, key_file)
+    return context
+
+
+def qr_code(url: str, *, is_unicode: bool) -> str:
+    """Return *url* as a QR code for a terminal; without Unicode it is twice as large.
+
+    It has colours of its own, because not every phone reads it in those of a light one.
+    """
+    import io
+
+    import segno
+
+    text = io.StringIO()
+    code = segno.make(url, micro=False)
+    code.terminal(out=text, border=2, compact=is_unicode)
+    if not is_unicode:
+        return text.getvalue()
+    lines = text.getvalue().splitlines()
+    return "".join(f"{WHITE_ON_BLACK}{line}{AS_BEFORE}\n" for line in lines)

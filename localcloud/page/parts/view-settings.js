@@ -1,0 +1,212 @@
+// --- The page: settings ---------------------------------------------------------------------
+
+let chosen = {}; // what somebody changed, as it is kept
+let offer = { offered: null, token: null, dir: null }; // what the app server said
+
+const form = () => byId("settings-form");
+
+function openPanel() {
+  byId("panel").open = true;
+}
+
+/** Returns what is entered. */
+function entered() {
+  const { appServer, bucket, region, endpoint, cname, pattern, way } = form().elements;
+  return tidy({
+    appServer: appServer.value,
+    bucket: bucket.value,
+    region: region.value,
+    endpoint: endpoint.value,
+    cname: cname.checked,
+    pattern: pattern.value,
+    way: way.value,
+  });
+}
+
+function enter(settings) {
+  for (const [name, value] of Object.entries(settings)) {
+    const field = form().elements[name];
+    if (name === "cname") field.checked = value;
+    else field.value = value;
+  }
+  byId("login-token").value = loginTokenFor(settings.appServer);
+  showProblems({});
+  showPreview();
+}
+
+/** Shows what is wrong beside each field; returns whether anything is. */
+function showProblems(problems) {
+  for (const field of form().querySelectorAll(".field input[name]:not([type=checkbox])")) {
+    const line = field.closest(".field").querySelector(".problem");
+    const problem = problems[field.name];
+    line.id = `${field.id}-problem`;
+    if (problem) say(line, problem);
+    else unsay(line);
+    field.setAttribute("aria-invalid", String(Boolean(problem)));
+    const hints = [line.id, field.id === "pattern" ? "pattern-hint" : ""];
+    field.setAttribute("aria-describedby", hints.join(" ").trim());
+  }
+  const first = form().querySelector("[aria-invalid=true]");
+  first?.focus();
+  return Boolean(first);
+}
+
+function showPreview() {
+  const settings = entered();
+  byId("endpoint").placeholder = settings.region ? `oss-${settings.region}.aliyuncs.com` : "";
+  if (Object.keys(problemsOf(settings)).length) return unsay(byId("preview"));
+  say(byId("preview"), "preview", { url: `${baseOf(settings)}/${keyOf(settings.pattern, "cat.jpg")}` });
+}
+
+function formSays(name) {
+  byId("form-problem").replaceChildren();
+  if (name) say(byId("form-status"), name);
+  else unsay(byId("form-status"));
+}
+
+// A login token is for one app server, so that no link can send it to another.
+
+function loginTokenFor(appServer) {
+  return canBeUrl(appServer) ? (keptLogins.read()[asUrl(appServer).origin] ?? "") : "";
+}
+
+function keepLoginToken(appServer) {
+  const token = byId("login-token").value.trim();
+  keptLogins.write({ ...keptLogins.read(), [new URL(appServer).origin]: token });
+}
+
+/** Asks the app server that is entered where to upload; resolves to whether it was asked. */
+async function askForOffer(settings) {
+  if (problemsOf(settings).appServer) {
+    showProblems({ appServer: problemsOf(settings).appServer });
+    return false;
+  }
+  keepLoginToken(settings.appServer);
+  offer = await askUploadConfig(settings.appServer, loginTokenFor(settings.appServer));
+  return true;
+}
+
+async function fill() {
+  const settings = entered();
+  formSays(null);
+  try {
+    if (!(await askForOffer(settings))) return;
+    const { offered } = offer;
+    if (offered) enter({ ...settings, ...offered, way: settings.way });
+    formSays(offered ? "filled" : "notFilled");
+  } catch (error) {
+    showProblem(byId("form-problem"), error);
+  }
+}
+
+/** Lets what is entered take effect, and keeps it. */
+async function apply() {
+  let settings = entered();
+  formSays(null);
+  try {
+    if (!(await askForOffer(settings))) return;
+    if (!settings.bucket && offer.offered) settings = { ...offer.offered, way: settings.way };
+  } catch (error) {
+    offer = { offered: null, token: null, dir: null };
+    if (!settings.bucket) return showProblem(byId("form-problem"), error);
+  }
+  enter(settings);
+  if (showProblems(problemsOf(settings))) return;
+  chosen = changesOf(settings, merged({}, offer.offered));
+  keptSettings.write(chosen);
+  leaveLink();
+  connect(settings);
+  formSays("isSet");
+}
+
+/** Goes back to what the page came with. */
+async function reset() {
+  keptSettings.write({});
+  leaveLink();
+  await begin();
+  formSays(null);
+}
+
+function leaveLink() {
+  byId("from-link").hidden = true;
+  if (location.hash) history.replaceState(null, "", location.href.replace(/#.*$/s, ""));
+}
+
+async function share() {
+  formSays((await copy(linkTo(entered()))) ? "shared" : "notCopied");
+}
+
+/** Uploads to where *settings* say from now on; what is under way goes on where it was. */
+function connect(settings) {
+  const { token, dir } = offer;
+  const isOffered = offer.offered?.bucket === settings.bucket;
+  const next = new Connection(settings, loginTokenFor(settings.appServer), isOffered ? dir : null);
+  connection = next;
+  next.tokens.onFailure = (error) => connection === next && showError("token", error);
+  next.tokens.onToken = () => {
+    signReferences();
+    if (connection !== next) return;
+    showToken();
+    showError("token", null);
+    if (hasNoList && !isListing) void showObjects();
+  };
+  errors.clear();
+  showError("token", null);
+  showPlace();
+  showToken();
+  byId("outside-result").hidden = true;
+  hideUnfinished();
+  forgetObjects();
+  void showUnfinished(next);
+  if (token) next.tokens.take(token);
+  else void showObjects();
+}
+
+/** Takes the settings of the browser, of the page and of the app server, in this order. */
+async function begin() {
+  chosen = keptSettings.read();
+  const { appServer } = merged(chosen, null);
+  connection = null;
+  offer = { offered: null, token: null, dir: null };
+  let problem = null;
+  if (appServer) {
+    offer = await askUploadConfig(appServer, loginTokenFor(appServer)).catch((error) => {
+      problem = error;
+      return offer;
+    });
+  }
+  const settings = merged(chosen, offer.offered);
+  enter(settings);
+  const isComplete = !Object.keys(problemsOf(settings)).length;
+  if (isComplete) connect(settings);
+  else {
+    showPlace();
+    showToken();
+    say(byId("objects-status"), "notListed");
+    openPanel();
+    showError("token", problem);
+  }
+  const linked = readLink();
+  const isNew = linked !== null && Object.keys(changesOf(linked, settings)).length > 0;
+  byId("from-link").hidden = !isNew;
+  if (isNew) {
+    enter(linked);
+    openPanel();
+  }
+}
+
+function watchForm() {
+  form().addEventListener("submit", (event) => {
+    event.preventDefault();
+    void apply();
+  });
+  form().addEventListener("input", ({ target }) => {
+    if (target.name === "endpoint") byId("cname").checked = looksLikeDomain(target.value.trim());
+    if (target.name === "appServer") byId("login-token").value = loginTokenFor(target.value.trim());
+    formSays(null);
+    showPreview();
+  });
+  byId("fill").addEventListener("click", fill);
+  byId("share").addEventListener("click", share);
+  byId("reset").addEventListener("click", reset);
+}
