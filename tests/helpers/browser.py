@@ -23,8 +23,8 @@ BROWSER_OPTIONS = [
     "--disable-sync",
     "--disable-dev-shm-usage",
     "--no-proxy-server",
-    # phone.test is this machine by a name that is nothing special to the browser.
-    "--host-resolver-rules=MAP phone.test 127.0.0.1, MAP * ~NOTFOUND, "
+    # *.test is this machine, by names that are nothing special to the browser.
+    "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND, "
     "EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost",
     "--lang=en-US",
     "--window-size=1000,800",

@@ -124,8 +124,9 @@ async function askUploadConfig(appServer, loginToken) {
     }
     const { bucket, region, endpoint, cname, dir } = answer.document;
     if (bucket && region && endpoint) {
-      const offered = { bucket, region, endpoint, cname: Boolean(cname), pattern: `${dir}$FILENAME` };
-      return { offered: tidy({ ...offered, appServer }), token, dir };
+      const said = tidy({ bucket, region, endpoint, cname: Boolean(cname), pattern: `${dir}$FILENAME` });
+      const { appServer: _, way: __, ...offered } = said;
+      return { offered, token, dir };
     }
     if (answer.document.SecurityToken) token = readToken(answer.document, appServer, answer.status);
   }

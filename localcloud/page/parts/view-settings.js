@@ -92,7 +92,7 @@ async function fill() {
   try {
     if (!(await askForOffer(settings))) return;
     const { offered } = offer;
-    if (offered) enter({ ...settings, ...offered, way: settings.way });
+    if (offered) enter({ ...settings, ...offered });
     formSays(offered ? "filled" : "notFilled");
   } catch (error) {
     showProblem(byId("form-problem"), error);
@@ -105,7 +105,7 @@ async function apply() {
   formSays(null);
   try {
     if (!(await askForOffer(settings))) return;
-    if (!settings.bucket && offer.offered) settings = { ...offer.offered, way: settings.way };
+    if (!settings.bucket && offer.offered) settings = { ...settings, ...offer.offered };
   } catch (error) {
     offer = { offered: null, token: null, dir: null };
     if (!settings.bucket) return showProblem(byId("form-problem"), error);

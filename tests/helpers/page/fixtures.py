@@ -5,6 +5,7 @@ Selenium is imported when a test asks for a browser.
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 import localcloud.page
+from localcloud import LocalCloud
 from localcloud.oss import Bucket, OssStandIn
 from localcloud.page import UploadPage
 from localcloud.sts import StsStandIn
@@ -22,6 +24,8 @@ if TYPE_CHECKING:
 
     from helpers.page.visit import Visit
     from helpers.server import MakeServer, RunningServer
+
+REUSE = {"TokenReuseTime": 300}
 
 
 @pytest.fixture(scope="session")
@@ -93,12 +97,33 @@ def visit(
     tmp_path: Path,
 ) -> Iterator[Visit]:
     """A visit to the page, whose console stays empty if nothing else is expected."""
+    page.show({"appServer": f"{token_server.url}/sts/getsts"})
+    with visiting(browser, page.url, tmp_path) as visit:
+        yield visit
+
+
+@pytest.fixture
+def cloud() -> Iterator[LocalCloud]:
+    """A cloud that pages from anywhere may use."""
+    with LocalCloud("demo-bucket", "photos/", settings=REUSE) as cloud:
+        yield cloud
+
+
+@pytest.fixture
+def blank_visit(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Visit]:
+    """A visit to a page without settings."""
+    with UploadPage({}) as page, visiting(browser, page.url, tmp_path) as visit:
+        yield visit
+
+
+@contextlib.contextmanager
+def visiting(browser: webdriver.Chrome, url: str, folder: Path) -> Iterator[Visit]:
+    """Give a visit to the page at *url*; what the console says then fails the test."""
     from helpers.page.visit import Visit
 
-    folder = tmp_path / "files"
-    folder.mkdir()
-    page.show({"appServer": f"{token_server.url}/sts/getsts"})
-    visit = Visit(browser, page.url, folder)
+    files = folder / "files"
+    files.mkdir()
+    visit = Visit(browser, url, files)
     yield visit
     complaints = visit.complaints()
     visit.leave()

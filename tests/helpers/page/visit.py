@@ -54,6 +54,10 @@ class Visit:
             mobile=False,
         )
         self.browser.get(self.url)
+        self.wait_for_list()
+
+    def wait_for_list(self) -> None:
+        """Wait until the page knows what is in the bucket, or why not."""
         wait_for(lambda: self.text("#objects-status") not in ("", "Loading…"), True)
 
     def leave(self) -> None:
@@ -103,12 +107,39 @@ class Visit:
     def press(self, key: str) -> None:
         ActionChains(self.browser).send_keys(key).perform()
 
+    def fill_in(self, **values: str) -> None:
+        """Type *values* into fields of the settings, by their ids with _ for -."""
+        for name, value in values.items():
+            field = self.find(f"#{name.replace('_', '-')}")
+            field.clear()
+            field.send_keys(value)
+
+    def set(self) -> None:
+        """Press Set, and wait for what it says."""
+        self.click("#set")
+        wait_for(lambda: self.text("#form-status"), "Set.")
+
     def choose(self, files: dict[str, bytes]) -> None:
         """Choose *files* in the file picker."""
         for name, data in files.items():
             (self.folder / name).write_bytes(data)
-        paths = [str(self.folder / name) for name in files]
-        self.find("#file-input").send_keys("\n".join(paths))
+        self.choose_again(*files)
+
+    def choose_again(self, *names: str, into: str = "#file-input") -> None:
+        """Choose files that were chosen before, as they are on the disk."""
+        paths = [str(self.folder / name) for name in names]
+        self.find(into).send_keys("\n".join(paths))
+
+    def offline(self, is_offline: bool) -> None:
+        """Cut this browser off from every network, or connect it again."""
+        self.cdp("Network.enable")
+        self.cdp(
+            "Network.emulateNetworkConditions",
+            offline=is_offline,
+            latency=0,
+            downloadThroughput=-1,
+            uploadThroughput=-1,
+        )
 
     def drop(self, name: str, data: str) -> None:
         """Drop a file on the drop zone."""
@@ -190,9 +221,13 @@ class Visit:
         return [entry["message"] for entry in log]
 
 
-def fetched(url: str) -> bytes:
-    """Return what is at a URL of this machine."""
-    with urllib.request.urlopen(url, timeout=PATIENCE_SECONDS) as reply:
+def fetched(url: str, base: str = "") -> bytes:
+    """Return what is at a URL of this machine, asked as if it were below *base*."""
+    request = urllib.request.Request(url)
+    if base:
+        port = url.split("/")[2].rpartition(":")[2]
+        request.add_header("Host", f"{base.removeprefix('http://')}:{port}")
+    with urllib.request.urlopen(request, timeout=PATIENCE_SECONDS) as reply:
         return bytes(reply.read())
 
 

@@ -359,3 +359,133 @@ def test_many_files_wait_their_turn(
     assert len(page_bucket.keys()) == 12
     assert visit.js("return most") == 2
     assert operations(page_oss)["ListObjectsV2", ""] <= 3
+
+
+# --- Reloads and outages --------------------------------------------------------
+def test_a_large_upload_goes_on_after_a_reload(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("UploadPart", *[""] * 5, *["InternalError"] * 100)
+    visit.choose({"large 大.bin": LARGE, "other.bin": LARGE[:-1]})
+    visit.wait_for_state(LARGE_KEY, "failed")
+    visit.wait_for_state("photos/other.bin", "failed")
+    page_oss.fail("UploadPart")
+    there = operations(page_oss)["UploadPart", ""]
+    page_oss.clear()
+
+    visit.open()
+
+    row = visit.row(LARGE_KEY)
+    visit.wait_for_state(LARGE_KEY, "unfinished")
+    assert visit.text(f"{row} .state") == (
+        "Unfinished · 12 MB · choose the same file to go on"
+    )
+    visit.js("byId('same-file').click = () => {}")  # no window opens in a test
+    visit.click(f"{row} [data-action=choose]")
+    visit.choose_again("other.bin", into="#same-file")
+    wait_for(lambda: visit.text(f"{row} .problem")[:22], "That is another file: ")
+    visit.choose_again("large 大.bin", into="#same-file")
+    visit.wait_for_state(LARGE_KEY, "done")
+    assert page_bucket.read(LARGE_KEY) == LARGE
+    assert operations(page_oss)["UploadPart", ""] <= 24 - there
+    assert operations(page_oss)["ListParts", ""] == 1
+    assert operations(page_oss)["InitiateMultipartUpload", ""] == 0
+
+    # What nobody goes on with can be thrown away, and does not come back.
+    visit.click(f"{visit.row('photos/other.bin')} [data-action=cancel]")
+    wait_for(lambda: len(page_bucket.uploads()), 0)
+    visit.open()
+    assert visit.text("#upload-section") == ""
+
+
+def test_an_upload_of_another_tab_is_not_offered(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+    visit.speed(SLOW // 10)
+    visit.choose({"large 大.bin": LARGE})
+    wait_for(lambda: operations(page_oss)["InitiateMultipartUpload", ""], 1)
+    wait_for(lambda: visit.js("return Object.keys(keptUploads.read()).length"), 1)
+    first = visit.browser.current_window_handle
+    visit.browser.switch_to.new_window("tab")
+
+    visit.open()
+
+    assert visit.resolved("(await findUnfinished(connection)).length") == 0
+    assert visit.text("#upload-section") == ""
+    visit.browser.close()
+    visit.browser.switch_to.window(first)
+    visit.click(f"{visit.row(LARGE_KEY)} [data-action=cancel]")
+    wait_for(lambda: operations(page_oss)["AbortMultipartUpload", ""], 1)
+
+
+def test_twenty_files_go_up_by_themselves_when_oss_is_back(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("PutObject", CUT_OFF, always=True)
+
+    visit.choose({f"{number}.txt": b"x" * 1000 for number in range(20)})
+
+    wait_for(lambda: visit.text("#status"), "0 of 20 done, 20 failed")
+    # A network that is back while OSS is not helps nobody.
+    visit.js("window.dispatchEvent(new Event('online'))")
+    wait_for(lambda: visit.text("#status") != "0 of 20 done, 20 failed", True)
+    wait_for(lambda: visit.text("#status"), "0 of 20 done, 20 failed")
+    page_oss.fail("PutObject")
+    visit.pass_seconds(30)
+    wait_for(lambda: visit.text("#status"), "20 of 20 done")
+    assert len(page_bucket.keys()) == 20
+
+
+def test_uploads_wait_for_the_network_or_for_retry_all(
+    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    visit.stop_time()
+    visit.offline(True)
+    visit.choose({"a.txt": b"a", "b.txt": b"b"})
+    wait_for(lambda: visit.text("#status"), "0 of 2 done, 2 failed")
+    assert "This device is offline." in visit.text(visit.row("photos/a.txt"))
+
+    visit.offline(False)
+
+    wait_for(lambda: visit.text("#status"), "2 of 2 done")
+    assert set(page_bucket.keys()) == {"photos/a.txt", "photos/b.txt"}
+
+    page_oss.fail("PutObject", "AccessDenied", "AccessDenied")
+    visit.choose({"c.txt": b"c", "d.txt": b"d"})
+    wait_for(lambda: visit.text("#status"), "2 of 4 done, 2 failed")
+    visit.click("#retry-all")
+    wait_for(lambda: visit.text("#status"), "4 of 4 done")
+
+
+def test_what_is_under_way_is_on_top_and_what_is_done_newest_first(
+    visit: Visit, page_oss: OssStandIn
+) -> None:
+    visit.open()
+    visit.expects_complaints = True
+    page_oss.fail("PutObject", "AccessDenied")
+    visit.drop("refused.txt", "a")
+    visit.wait_for_state("photos/refused.txt", "failed")
+    visit.choose({"one.txt": b"1"})
+    visit.wait_for_state("photos/one.txt", "done")
+    visit.choose({"two.txt": b"2"})
+    visit.wait_for_state("photos/two.txt", "done")
+    visit.speed(SLOW // 10)
+
+    visit.choose({"large 大.bin": LARGE})
+
+    visit.wait_for_state(LARGE_KEY, "uploading")
+    order = visit.js("""
+        return Array.from(document.querySelectorAll("#uploads li"), ({ dataset }) =>
+          dataset.key);
+    """)
+    assert order == [
+        LARGE_KEY, "photos/refused.txt", "photos/two.txt", "photos/one.txt",
+    ]  # fmt: skip
+    visit.click(f"{visit.row(LARGE_KEY)} [data-action=cancel]")
