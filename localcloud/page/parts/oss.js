@@ -5,6 +5,7 @@ const TOKEN_REFUSED = new Set(["SecurityTokenExpired", "InvalidSecurityToken", "
 /** A bucket as the settings have it, and the tokens for it. */
 class Connection {
   #answered = new Set(); // the methods that OSS let this page use
+  #isSilent = false; // since a request got no reply, however often it was sent
   #advice = { until: -Infinity, name: null };
 
   /** *dir* is what the app server says that all object names begin with, if it does. */
@@ -54,6 +55,7 @@ class Connection {
       const signed = signedHeaders(token, settings.region, request);
       const reply = await exchange({ method, url, name, headers: signed, body, onProgress, signal });
       this.#answered.add(method);
+      this.#isSilent = false;
       if (reply.status >= 300) throw new OssError(reply, name);
       return reply;
     };
@@ -65,7 +67,8 @@ class Connection {
           return send(await tokens.replace(token));
         });
       } catch (error) {
-        if (!error.isTransient || failures === RETRIES || !navigator.onLine) {
+        // While nothing answers, many files need not find that out one by one.
+        if (!error.isTransient || failures === RETRIES || this.#isSilent || !navigator.onLine) {
           throw await this.#withAdvice(error, method);
         }
         await pause(BACKOFF_MS * 2 ** failures, signal);
@@ -76,6 +79,7 @@ class Connection {
   /** Resolves to *error* with why there was no reply; of many errors at once, one is looked into. */
   async #withAdvice(error, method) {
     if (!(error instanceof NoReply) || error.service !== "oss") return error;
+    this.#isSilent = true;
     if (performance.now() > this.#advice.until) {
       this.#advice = { until: performance.now() + PROBE_MS, name: adviceFor(error) };
     }

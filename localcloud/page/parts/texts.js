@@ -21,7 +21,7 @@ const TEXTS = {
   filled: ["Filled in as the app server says.", "已按应用服务器的返回填写。"],
   notFilled: ["The app server does not say where the bucket is. Enter it.", "应用服务器没有返回 Bucket 的位置，请手动填写。"],
   loginToken: ["Login token, if the app server asks for one", "登录令牌（应用服务器要求登录时填写）"],
-  loginHint: ["Kept in this tab, for this app server. It is in no link.", "仅保存在此标签页中，仅发送给此应用服务器，不会写入链接。"],
+  loginHint: ["Kept in this tab for this app server, and never put into a link.", "仅保存在此标签页中，仅发送给此应用服务器，不会写入链接。"],
   bucket: ["Bucket", "Bucket 名称"],
   region: ["Region", "地域"],
   endpoint: ["Endpoint or custom domain", "Endpoint 或自定义域名"],

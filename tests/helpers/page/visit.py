@@ -109,6 +109,7 @@ class Visit:
 
     def fill_in(self, **values: str) -> None:
         """Type *values* into fields of the settings, by their ids with _ for -."""
+        self.js("byId('panel').open = true")
         for name, value in values.items():
             field = self.find(f"#{name.replace('_', '-')}")
             field.clear()

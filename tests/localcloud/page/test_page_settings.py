@@ -14,7 +14,7 @@ from helpers.page.visit import LARGE, Visit, fetched, png
 from selenium import webdriver
 
 from localcloud import LocalCloud
-from localcloud.network import Network
+from localcloud.network import Network, make_tls
 from localcloud.oss import CorsRule
 from localcloud.page import UploadPage, build_page
 
@@ -319,3 +319,34 @@ def test_the_page_works_on_a_phone_without_https(
         visit.click(f"{row} [data-action=copy]")
 
         wait_for(lambda: visit.text(f"{row} .state")[:11], "Link copied")
+
+
+def test_the_page_works_over_https_with_a_certificate_of_its_own(
+    browser: webdriver.Chrome, tmp_path: Path
+) -> None:
+    network = Network(tls=make_tls(tmp_path, "127.0.0.1"))
+    with (
+        LocalCloud("demo-bucket", "photos/", settings=REUSE, network=network) as cloud,
+        UploadPage({"appServer": cloud.token_url}, network=network) as page,
+        visiting(browser, page.url, tmp_path) as visit,
+    ):
+        visit.cdp("Security.setIgnoreCertificateErrors", ignore=True)
+        visit.open()
+        assert visit.js("return [location.protocol, isSecureContext]") == [
+            "https:",
+            True,
+        ]
+
+        visit.choose({"a.png": png(), "large.bin": LARGE})
+
+        wait_for(lambda: visit.text("#status"), "2 of 2 done")
+        assert cloud.objects.read("photos/large.bin") == LARGE
+
+        # Only https can be called from there, but for this machine.
+        visit.fill_in(endpoint="http://192.0.2.1:7091")
+        visit.click("#set")
+        wait_for(
+            lambda: visit.text("#endpoint-problem"),
+            "This page came over https, so it can call https only.",
+        )
+        visit.cdp("Security.setIgnoreCertificateErrors", ignore=False)
