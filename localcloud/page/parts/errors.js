@@ -47,7 +47,7 @@ class OssError extends Error {
  * HEAD, for which an app server calls no STS.
  */
 async function adviceFor({ service, url }) {
-  if (!navigator.onLine) return "offline";
+  if (isOffline(url)) return "offline";
   if (isMixed(url)) return "mixed";
   try {
     const signal = AbortSignal.timeout(PROBE_MS);
@@ -59,11 +59,18 @@ async function adviceFor({ service, url }) {
   return service === "oss" ? "noCorsRule" : "originNotAllowed";
 }
 
+/** Tells whether *url* is on this device, which needs no network and no https. */
+function isLocal(url) {
+  return /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(new URL(url).hostname);
+}
+
+function isOffline(url) {
+  return !navigator.onLine && !isLocal(url);
+}
+
 /** Tells whether browsers keep this page from calling *url*: http from a page of https. */
 function isMixed(url) {
-  const { protocol, hostname } = new URL(url);
-  const isLocal = /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(hostname);
-  return location.protocol === "https:" && protocol === "http:" && !isLocal;
+  return location.protocol === "https:" && new URL(url).protocol === "http:" && !isLocal(url);
 }
 
 /** Shows *error* in *element*: code and message just as an app receives them. */

@@ -9,10 +9,10 @@ class Connection {
   #advice = { until: -Infinity, name: null };
 
   /** *dir* is what the app server says that all object names begin with, if it does. */
-  constructor(settings, loginToken = "", dir = null) {
+  constructor(settings, dir = null) {
     this.settings = settings;
     this.base = baseOf(settings);
-    this.tokens = new TokenSource(settings.appServer, loginToken);
+    this.tokens = new TokenSource(settings.appServer);
     const isBelow = dir !== null && settings.pattern.startsWith(dir);
     this.prefix = isBelow ? dir : prefixOf(settings.pattern);
   }
@@ -68,7 +68,7 @@ class Connection {
         });
       } catch (error) {
         // While nothing answers, many files need not find that out one by one.
-        if (!error.isTransient || failures === RETRIES || this.#isSilent || !navigator.onLine) {
+        if (!error.isTransient || failures === RETRIES || this.#isSilent || isOffline(url)) {
           throw await this.#withAdvice(error, method);
         }
         await pause(BACKOFF_MS * 2 ** failures, signal);

@@ -119,11 +119,14 @@ function makeUuid() {
 
 /** Kept values; a browser that keeps nothing for this page is no reason to stop. */
 class Kept {
+  #unstored = null; // what the browser did not take holds until the page is closed
+
   constructor(storageName, key) {
     Object.assign(this, { storageName, key });
   }
 
   read() {
+    if (this.#unstored) return this.#unstored;
     try {
       return JSON.parse(globalThis[this.storageName].getItem(this.key)) ?? {};
     } catch {
@@ -134,8 +137,9 @@ class Kept {
   write(value) {
     try {
       globalThis[this.storageName].setItem(this.key, JSON.stringify(value));
+      this.#unstored = null;
     } catch {
-      // It holds until the page is closed.
+      this.#unstored = value;
     }
   }
 }
@@ -143,6 +147,16 @@ class Kept {
 const keptSettings = new Kept("localStorage", "upload-to-oss.settings");
 const keptUploads = new Kept("localStorage", "upload-to-oss.unfinished");
 const keptLogins = new Kept("sessionStorage", "upload-to-oss.logins"); // by origin of the app server
+
+// A login token is for one app server, so that no link can send it to another.
+
+function loginTokenFor(appServer) {
+  return canBeUrl(appServer) ? (keptLogins.read()[asUrl(appServer).origin] ?? "") : "";
+}
+
+function keepLoginToken(appServer, token) {
+  keptLogins.write({ ...keptLogins.read(), [asUrl(appServer).origin]: token });
+}
 
 function changesOf(settings, usual) {
   return Object.fromEntries(Object.entries(settings).filter(([name, value]) => value !== usual[name]));

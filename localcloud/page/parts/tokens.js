@@ -9,8 +9,8 @@ class TokenSource {
   #fetchedAt = -Infinity;
   #inFlight = null;
 
-  constructor(url, loginToken) {
-    Object.assign(this, { url, loginToken });
+  constructor(url) {
+    this.url = url;
   }
 
   /** Seconds until the token expires by the clock of this device, which may be wrong. */
@@ -56,7 +56,7 @@ class TokenSource {
   async #ask() {
     this.askedAt = performance.now();
     try {
-      const { document, status } = await askAppServer(this.url, this.loginToken);
+      const { document, status } = await askAppServer(this.url);
       this.take(readToken(document, this.url, status));
       return this.current;
     } catch (error) {
@@ -71,7 +71,8 @@ function requestTo(url) {
 }
 
 /** Resolves to what the app server sends, and its HTTP status. */
-async function askAppServer(url, loginToken) {
+async function askAppServer(url) {
+  const loginToken = loginTokenFor(url);
   let reply, body;
   try {
     const signal = AbortSignal.timeout(APP_SERVER_MS);
@@ -109,14 +110,14 @@ function readToken({ StatusCode, AccessKeyId, AccessKeySecret, SecurityToken, Ex
  * at /upload-config alone.  An app server that hands out tokens at every path does it
  * there too: that token is used, and nothing is *offered*.
  */
-async function askUploadConfig(appServer, loginToken) {
+async function askUploadConfig(appServer) {
   const { origin, pathname, search } = new URL(appServer);
   const paths = pathname === "/" ? ["/upload-config"] : [`/upload-config${pathname}`, "/upload-config"];
   let [token, problem] = [null, null];
   for (const path of paths) {
     let answer;
     try {
-      answer = await askAppServer(origin + path + search, loginToken);
+      answer = await askAppServer(origin + path + search);
     } catch (error) {
       if (!(error instanceof TokenError)) throw error;
       if (error.status !== 404) problem ??= error;

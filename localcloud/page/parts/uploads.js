@@ -107,7 +107,15 @@ class Upload {
 function remember({ connection, key, name, size, lastModified, type, uploadId, partBytes }) {
   const record = { base: connection.base, key, name, size, lastModified, type, partBytes };
   keptUploads.write({ ...keptUploads.read(), [uploadId]: record });
-  navigator.locks?.request(uploadId, () => new Promise(() => {})).catch(() => {}); // to the end of this page
+  hold(uploadId);
+}
+
+const held = new Set();
+
+function hold(uploadId) {
+  if (held.has(uploadId)) return;
+  held.add(uploadId);
+  navigator.locks?.request(uploadId, () => new Promise(() => {})).catch(() => {}); // as long as this page lives
 }
 
 function forget({ uploadId }) {
@@ -119,7 +127,7 @@ function forget({ uploadId }) {
 /** Resolves to the records of what was begun with *connection* and is in no other tab. */
 async function findUnfinished({ base }) {
   const locks = await navigator.locks?.query().catch(() => null);
-  const names = new Set(locks?.held.map(({ name }) => name));
+  const names = new Set([...held, ...(locks?.held ?? []).map(({ name }) => name)]);
   return Object.entries(keptUploads.read())
     .filter(([uploadId, record]) => record.base === base && !names.has(uploadId))
     .map(([uploadId, record]) => ({ ...record, uploadId }));
@@ -142,7 +150,10 @@ function sendWhole(upload, signal) {
 async function sendParts(upload, signal) {
   const { connection, file, key, partBytes, etags } = upload;
   const slice = (number) => file.slice((number - 1) * partBytes, number * partBytes);
-  if (upload.uploadId) await seeWhatIsThere(upload, slice, signal);
+  if (upload.uploadId) {
+    hold(upload.uploadId);
+    await seeWhatIsThere(upload, slice, signal);
+  }
   if (!upload.uploadId) await initiate(upload);
   const numbers = Array.from({ length: Math.ceil(file.size / partBytes) }, (_, index) => index + 1);
   const missing = numbers.filter((number) => !etags.has(number));

@@ -5,6 +5,8 @@ let offer = { offered: null, token: null, dir: null }; // what the app server sa
 
 const form = () => byId("settings-form");
 
+let ready = Promise.resolve(); // once it is known where files go, or that it is not
+
 function openPanel() {
   byId("panel").open = true;
 }
@@ -64,25 +66,14 @@ function formSays(name) {
   else unsay(byId("form-status"));
 }
 
-// A login token is for one app server, so that no link can send it to another.
-
-function loginTokenFor(appServer) {
-  return canBeUrl(appServer) ? (keptLogins.read()[asUrl(appServer).origin] ?? "") : "";
-}
-
-function keepLoginToken(appServer) {
-  const token = byId("login-token").value.trim();
-  keptLogins.write({ ...keptLogins.read(), [new URL(appServer).origin]: token });
-}
-
 /** Asks the app server that is entered where to upload; resolves to whether it was asked. */
 async function askForOffer(settings) {
   if (problemsOf(settings).appServer) {
     showProblems({ appServer: problemsOf(settings).appServer });
     return false;
   }
-  keepLoginToken(settings.appServer);
-  offer = await askUploadConfig(settings.appServer, loginTokenFor(settings.appServer));
+  keepLoginToken(settings.appServer, byId("login-token").value.trim());
+  offer = await askUploadConfig(settings.appServer);
   return true;
 }
 
@@ -140,7 +131,7 @@ async function share() {
 function connect(settings) {
   const { token, dir } = offer;
   const isOffered = offer.offered?.bucket === settings.bucket;
-  const next = new Connection(settings, loginTokenFor(settings.appServer), isOffered ? dir : null);
+  const next = new Connection(settings, isOffered ? dir : null);
   connection = next;
   next.tokens.onFailure = (error) => connection === next && showError("token", error);
   next.tokens.onToken = () => {
@@ -163,14 +154,19 @@ function connect(settings) {
 }
 
 /** Takes the settings of the browser, of the page and of the app server, in this order. */
-async function begin() {
+function begin() {
+  ready = takeSettings();
+  return ready;
+}
+
+async function takeSettings() {
   chosen = keptSettings.read();
   const { appServer } = merged(chosen, null);
   connection = null;
   offer = { offered: null, token: null, dir: null };
   let problem = null;
   if (appServer) {
-    offer = await askUploadConfig(appServer, loginTokenFor(appServer)).catch((error) => {
+    offer = await askUploadConfig(appServer).catch((error) => {
       problem = error;
       return offer;
     });

@@ -19,8 +19,13 @@ function freeKey(name) {
   }
 }
 
-function addFiles(files) {
-  if (!connection) return openPanel();
+async function addFiles(files) {
+  await ready;
+  if (!connection) {
+    openPanel();
+    byId("app-server").focus();
+    return;
+  }
   for (const file of files) {
     const begun = uploads.find((upload) => upload.state === "unfinished" && upload.isOf(file));
     if (begun) begun.wait(file);

@@ -22,6 +22,8 @@ from helpers.page.visit import (
 )
 from selenium.webdriver.common.keys import Keys
 
+from localcloud import LocalCloud
+from localcloud.network import Network
 from localcloud.oss import CUT_OFF, CorsRule, OssStandIn
 from localcloud.oss.storage import Bucket
 from localcloud.page import UploadPage
@@ -367,15 +369,20 @@ def test_a_large_upload_goes_on_after_a_reload(
 ) -> None:
     visit.open()
     visit.expects_complaints = True
-    page_oss.fail("UploadPart", *[""] * 5, *["InternalError"] * 100)
+    visit.speed(SLOW)
     visit.choose({"large 大.bin": LARGE, "other.bin": LARGE[:-1]})
-    visit.wait_for_state(LARGE_KEY, "failed")
-    visit.wait_for_state("photos/other.bin", "failed")
-    page_oss.fail("UploadPart")
-    there = operations(page_oss)["UploadPart", ""]
-    page_oss.clear()
+    wait_for(lambda: operations(page_oss)["UploadPart", ""] >= 5, True)
 
+    visit.js("""
+        const leave = (event) => event.stopImmediatePropagation(); // somebody is sure
+        window.addEventListener("beforeunload", leave, { capture: true });
+    """)
     visit.open()
+
+    visit.speed(-1)
+    (begun,) = [it for it in page_bucket.uploads() if it.key == LARGE_KEY]
+    there = len(page_bucket.parts(begun.id, LARGE_KEY))
+    page_oss.clear()
 
     row = visit.row(LARGE_KEY)
     visit.wait_for_state(LARGE_KEY, "unfinished")
@@ -389,7 +396,8 @@ def test_a_large_upload_goes_on_after_a_reload(
     visit.choose_again("large 大.bin", into="#same-file")
     visit.wait_for_state(LARGE_KEY, "done")
     assert page_bucket.read(LARGE_KEY) == LARGE
-    assert operations(page_oss)["UploadPart", ""] <= 24 - there
+    assert there > 0
+    assert operations(page_oss)["UploadPart", ""] <= 12 - there
     assert operations(page_oss)["ListParts", ""] == 1
     assert operations(page_oss)["InitiateMultipartUpload", ""] == 0
 
@@ -442,26 +450,32 @@ def test_twenty_files_go_up_by_themselves_when_oss_is_back(
 
 
 def test_uploads_wait_for_the_network_or_for_retry_all(
-    visit: Visit, page_oss: OssStandIn, page_bucket: Bucket
+    blank_visit: Visit,
 ) -> None:
-    visit.open()
+    visit = blank_visit
     visit.expects_complaints = True
-    visit.stop_time()
-    visit.offline(True)
-    visit.choose({"a.txt": b"a", "b.txt": b"b"})
-    wait_for(lambda: visit.text("#status"), "0 of 2 done, 2 failed")
-    assert "This device is offline." in visit.text(visit.row("photos/a.txt"))
+    network = Network(host="oss.test")  # what is on this device is never offline
+    with LocalCloud("demo-bucket", "photos/", network=network) as cloud:
+        visit.open()
+        visit.fill_in(app_server=cloud.token_url)
+        visit.set()
+        visit.wait_for_list()
+        visit.stop_time()
+        visit.offline(True)
+        visit.choose({"a.txt": b"a", "b.txt": b"b"})
+        wait_for(lambda: visit.text("#status"), "0 of 2 done, 2 failed")
+        assert "This device is offline." in visit.text(visit.row("photos/a.txt"))
 
-    visit.offline(False)
+        visit.offline(False)
 
-    wait_for(lambda: visit.text("#status"), "2 of 2 done")
-    assert set(page_bucket.keys()) == {"photos/a.txt", "photos/b.txt"}
+        wait_for(lambda: visit.text("#status"), "2 of 2 done")
+        assert set(cloud.objects.keys()) == {"photos/a.txt", "photos/b.txt"}
 
-    page_oss.fail("PutObject", "AccessDenied", "AccessDenied")
-    visit.choose({"c.txt": b"c", "d.txt": b"d"})
-    wait_for(lambda: visit.text("#status"), "2 of 4 done, 2 failed")
-    visit.click("#retry-all")
-    wait_for(lambda: visit.text("#status"), "4 of 4 done")
+        cloud.oss.fail("PutObject", "AccessDenied", "AccessDenied")
+        visit.choose({"c.txt": b"c", "d.txt": b"d"})
+        wait_for(lambda: visit.text("#status"), "2 of 4 done, 2 failed")
+        visit.click("#retry-all")
+        wait_for(lambda: visit.text("#status"), "4 of 4 done")
 
 
 def test_what_is_under_way_is_on_top_and_what_is_done_newest_first(
