@@ -25,7 +25,7 @@ BROWSER_OPTIONS = [
     "--no-proxy-server",
     # *.test is this machine, by names that are nothing special to the browser.
     "--host-resolver-rules=MAP *.test 127.0.0.1, MAP * ~NOTFOUND, "
-    "EXCLUDE 127.0.0.1, EXCLUDE localhost, EXCLUDE *.localhost",
+    "EXCLUDE 127.0.0.1, EXCLUDE 127.0.0.2, EXCLUDE localhost, EXCLUDE *.localhost",
     "--lang=en-US",
     "--window-size=1000,800",
 ]

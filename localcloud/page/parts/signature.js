@@ -102,9 +102,18 @@ function signature(token, region, { method, path, query, headers }, date) {
   const lines = Object.entries(headers).sort(byName).map(([name, value]) => `${name}:${value.trim()}\n`);
   const request = [method, path, canonicalQuery(query), lines.join(""), "", "UNSIGNED-PAYLOAD"].join("\n");
   const hash = hex(sha256(encoder.encode(request)));
-  let key = encoder.encode(`aliyun_v4${token.AccessKeySecret}`);
-  for (const part of scope.split("/")) key = hmac(key, part);
-  return hex(hmac(key, [ALGORITHM, time, scope, hash].join("\n")));
+  return hex(hmac(signingKey(token, scope), [ALGORITHM, time, scope, hash].join("\n")));
+}
+
+let lastKey = {}; // a list of pictures needs the same one some hundred times
+
+function signingKey({ AccessKeySecret: secret }, scope) {
+  if (lastKey.secret !== secret || lastKey.scope !== scope) {
+    let key = encoder.encode(`aliyun_v4${secret}`);
+    for (const part of scope.split("/")) key = hmac(key, part);
+    lastKey = { secret, scope, key };
+  }
+  return lastKey.key;
 }
 
 /** Returns the headers of *request* with those that sign it. */

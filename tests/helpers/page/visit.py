@@ -46,6 +46,12 @@ class Visit:
 
     def open(self, width: int = 1000) -> None:
         """Open the page and wait for its list."""
+        self.resize(width)
+        self.browser.get(self.url)
+        self.wait_for_list()
+
+    def resize(self, width: int) -> None:
+        """Make the window *width* pixels wide."""
         self.cdp(
             "Emulation.setDeviceMetricsOverride",
             width=width,
@@ -53,8 +59,6 @@ class Visit:
             deviceScaleFactor=1,
             mobile=False,
         )
-        self.browser.get(self.url)
-        self.wait_for_list()
 
     def wait_for_list(self) -> None:
         """Wait until the page knows what is in the bucket, or why not."""

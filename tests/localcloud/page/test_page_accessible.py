@@ -68,7 +68,8 @@ def test_axe_finds_nothing(busy: Visit) -> None:
     source = Path(AXE).read_text("utf-8")
     busy.cdp("Runtime.evaluate", expression=source)
     found = []
-    for language in ("en", "zh-CN"):
+    for language, width in (("en", 390), ("zh-CN", 1280)):
+        busy.resize(width)
         for scheme in ("light", "dark"):
             features = [
                 {"name": "prefers-color-scheme", "value": scheme},

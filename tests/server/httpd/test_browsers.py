@@ -448,14 +448,17 @@ fetch(url, {method, headers: method === "PUT" ? headers : {}}).then(
 """
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+@pytest.mark.parametrize(
+    ("host", "options"),
+    [("127.0.0.1", ()), ("localhost", ()), ("127.0.0.2", ("--bind", "127.0.0.2"))],
+)
 @pytest.mark.browser
 def test_browser_lets_the_page_of_the_demo_upload_and_no_other(
-    tmp_path: Path, browser: webdriver.Chrome, host: str
+    tmp_path: Path, browser: webdriver.Chrome, host: str, options: tuple[str, ...]
 ) -> None:
     picture = tmp_path / "cat.png"
     picture.write_bytes(b"\x89PNG")
-    with running(folder=tmp_path) as demo, page() as other:
+    with running(*options, folder=tmp_path) as demo, page() as other:
         object_url = f"{demo.address('OSS stand-in')}/demo-bucket/photos/cat.png"
 
         def fetched() -> list[str]:
