@@ -13,6 +13,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import ssl
 import tempfile
 import urllib.error
 import urllib.request
@@ -148,7 +149,12 @@ class LocalCloud:
         request = urllib.request.Request(urljoin(self.token_url, path))
         if user is not None:
             request.add_header("Authorization", f"Bearer {self.login_token(user)}")
-        opener = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+        trusting = ssl.create_default_context()  # it is the server beside it
+        trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
+        opener = urllib.request.build_opener(
+            urllib.request.ProxyHandler({}),
+            urllib.request.HTTPSHandler(context=trusting),
+        )
         try:
             with opener.open(request, timeout=REQUEST_SECONDS) as reply:
                 document = json.load(reply)

@@ -12,6 +12,7 @@ import pytest
 from cryptography import x509
 from helpers.machine import PATIENCE_SECONDS
 
+from localcloud import LocalCloud
 from localcloud.network import Network, make_tls, qr_code
 from localcloud.page import UploadPage
 
@@ -80,6 +81,14 @@ def test_who_does_not_speak_tls_harms_nobody(
         assert status(page, tmp_path / "certificate.pem", "127.0.0.1") == 200
 
     assert capfd.readouterr().err == ""
+
+
+def test_a_cloud_over_https_hands_out_tokens(tmp_path: Path) -> None:
+    network = Network(tls=make_tls(tmp_path, "127.0.0.1"))
+    with LocalCloud(network=network) as cloud:
+        assert cloud.token_url.startswith("https://127.0.0.1:")
+        assert cloud.endpoint.startswith("https://127.0.0.1:")
+        assert cloud.token()["StatusCode"] == 200
 
 
 def test_a_page_knows_its_origins_by_all_its_names() -> None:

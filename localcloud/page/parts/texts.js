@@ -77,7 +77,7 @@ const TEXTS = {
   cancel: ["Cancel", "取消"],
   discard: ["Discard", "放弃"],
   copyLink: ["Copy link", "复制链接"],
-  copied: ["Link copied · works for {left}", "链接已复制 · {left} 内有效"],
+  copied: ["Link copied · works for {left}", "链接已复制 · {left}内有效"],
   notCopied: ["This browser did not copy the link.", "浏览器未能复制链接。"],
   minutes: ["{count} min", "{count} 分钟"],
 
@@ -116,7 +116,7 @@ const TEXTS = {
   reallyRemove: ["Really delete?", "确认删除？"],
 
   oss: ["OSS", "OSS"],
-  saidTo: ["{service} said this to {request} · {facts}", "{service} 对请求 {request} 的返回 · {facts}"],
+  saidTo: ["{service} said this to {request} · {facts}", "{service} 返回（请求 {request}）· {facts}"],
   askedFor: ["The request to {service} was {request}", "发送给 {service} 的请求：{request}"],
   noReply: ["No reply from {host}.", "{host} 没有响应。"],
   offline: ["This device is offline. It goes on when the network is back.", "设备已离线，网络恢复后会自动继续。"],
