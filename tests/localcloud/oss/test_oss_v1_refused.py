@@ -26,6 +26,7 @@ from helpers.oss.signing import (
 
 from localcloud import LocalCloud
 from localcloud.__main__ import make_cloud
+from localcloud.network import Network
 from localcloud.options import parse_arguments
 from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
@@ -135,7 +136,9 @@ def test_an_sdk_that_signs_with_v1_hears_why_not() -> None:
     [
         pytest.param(lambda: LocalCloud(allow_v1=True), id="LocalCloud"),
         pytest.param(
-            lambda: make_cloud(parse_arguments(["--allow-v1", "--", "x"]), ()),
+            lambda: make_cloud(
+                parse_arguments(["--allow-v1", "--", "x"]), Network(), ()
+            ),
             id="--allow-v1",
         ),
     ],
