@@ -93,9 +93,12 @@ def signing(
 def shared_signing(
     sts_client: StsClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Signing]:
-    """The same for the tests of a module, which leave it as it is."""
+    """The same for the tests of a module, which leave it as it is.
+
+    OSS takes V1 there: what was signed with V4 must not pass as V1 either.
+    """
     clock = Clock()
-    with StsStandIn(clock=clock) as sts, OssStandIn(sts) as stand_in:
+    with StsStandIn(clock=clock) as sts, OssStandIn(sts, allow_v1=True) as stand_in:
         sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
         sts.add_role(ROLE_ARN)
         folder = tmp_path_factory.mktemp("signing")
