@@ -23,6 +23,8 @@ from tokenserver.sts.client import StsClient
 
 pytest_plugins = ["helpers.oss.fixtures", "helpers.page.fixtures"]
 
+LOCALE_VARIABLES = ("LC_ALL", "LC_MESSAGES", "LANG")
+
 
 load_profiles()
 
@@ -55,6 +57,14 @@ def _nothing_leaves_the_machine(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(socket.socket, "connect", connect_here)
     for name in PROXY_VARIABLES:
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def _everybody_speaks_english(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let --check say what to do in English, whatever the developer's language is."""
+    for name in LOCALE_VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("LANG", "C.UTF-8")
 
 
 @pytest.fixture(scope="session", autouse=True)

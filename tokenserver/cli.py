@@ -99,16 +99,18 @@ def check(options: argparse.Namespace) -> int:
         report.Sample(grant.path, grant.call_for(user).complete())
         for grant in config.grants.values()
     ]
-    buckets = look_at_buckets(
-        {grant.bucket for grant in config.grants.values() if grant.bucket},
-        config.http.allowed_origins,
+    language = options.language
+    buckets = {grant.bucket for grant in config.grants.values() if grant.bucket}
+    findings = chain(
+        report.diagnose(samples, StsClient(), language=language),
+        look_at_buckets(buckets, config.http.allowed_origins, language),
+        look_at_callback(config.callback, language),
     )
-    others = chain(buckets, look_at_callback(config.callback))
     status = report.run_check(
-        config.shown, samples, config.warnings, StsClient(), others
+        config.shown, samples, config.warnings, findings, language
     )
     if options.user and config.login:
-        for line in report.how_to_end(options.user, config.grants.values()):
+        for line in report.how_to_end(options.user, config.grants.values(), language):
             report.show_line(line)
     return status
 

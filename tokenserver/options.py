@@ -1,23 +1,25 @@
-"""The options of the command line; they are those of http.server, and more."""
+"""The options of the command line: those of http.server, and more."""
 
 from __future__ import annotations
 
 import argparse
+import os
 import re
 import sys
 from pathlib import Path
 
 from tokenserver import __version__
+from tokenserver.check.texts import LANGUAGES, language_of
 from tokenserver.errors import UserNotAllowed
 from tokenserver.httpd.connection import IDLE_SECONDS
 from tokenserver.login import users
 
 DEFAULT_PORT = 7080  # the port of the reference servers
-SAMPLE_USER = "sample-user"  # whom --check and --once act for, unless told otherwise
+SAMPLE_USER = "sample-user"  # the user of --check and --once without --user
 
 
 def program() -> str:
-    """Return the name that this program was started with."""
+    """Return the name of this program, as it was started."""
     name = Path(sys.argv[0]).name
     return "python -m tokenserver" if name == "__main__.py" else name
 
@@ -33,10 +35,10 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         nargs="?",
         type=port_number,
         default=DEFAULT_PORT,
-        help="port to listen on (default: %(default)s; 0 takes any that is free)",
+        help="port to listen on (default: %(default)s; 0: any free port)",
     )
     parser.add_argument(
-        "--bind", metavar="ADDRESS", help="address to listen on (default: all)"
+        "--bind", metavar="ADDRESS", help="address to listen on (default: all of them)"
     )
     parser.add_argument(
         "--config",
@@ -51,7 +53,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
-    """Add what is done instead of serving."""
+    """Add the options that do something else than serve, and theirs."""
     parser.add_argument(
         "--init",
         metavar="DIR",
@@ -59,12 +61,13 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         nargs="?",
         const=Path(),
         help="write config.json and role-policy.json, to fill in, and policy/ into DIR "
-        "(default: .); exit",
+        "(default: .), leave files that exist as they are, and exit",
     )
     parser.add_argument(
         "--check",
         action="store_true",
-        help="show what is configured, ask STS for a token, say what is wrong; exit",
+        help="show the configuration, ask STS for a token of each grant, say what is "
+        "wrong and what to do, and exit",
     )
     parser.add_argument(
         "--once",
@@ -77,8 +80,15 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         "--user",
         metavar="ID",
         type=user_id,
-        help=f"whom --check and --once act for (default: {SAMPLE_USER}); with --check, "
-        "also how to shut this user out",
+        help=f"user of --check and --once, if users log in (default: {SAMPLE_USER}); "
+        "--check then also says how to shut this user out",
+    )
+    parser.add_argument(
+        "--language",
+        choices=LANGUAGES,
+        default=language_of(os.environ),
+        help="language in which --check says what to do (default: zh if LC_ALL, "
+        "LC_MESSAGES or LANG begins so, otherwise en)",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"
@@ -86,49 +96,53 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
 
 
 def add_serving(parser: argparse.ArgumentParser) -> None:
-    """Add how it is served."""
+    """Add the options of serving."""
     parser.add_argument(
-        "--tls-cert", metavar="FILE", type=Path, help="serve HTTPS with this PEM chain"
+        "--tls-cert",
+        metavar="FILE",
+        type=Path,
+        help="serve HTTPS with this chain (PEM)",
     )
     parser.add_argument(
-        "--tls-key", metavar="FILE", type=Path, help="its key, if not in the same file"
+        "--tls-key", metavar="FILE", type=Path, help="its key, if in another file (PEM)"
     )
     parser.add_argument(
         "--keep-alive",
         metavar="SECONDS",
         type=keep_alive_seconds,
-        help=f"how long an idle connection stays open (default: {IDLE_SECONDS:g})",
+        help="how long an idle connection stays open, 1 to 3600 seconds "
+        f"(default: {IDLE_SECONDS:g})",
     )
     parser.add_argument(
         "--log-format",
         choices=("text", "json"),
         default="text",
-        help="form of the lines on stderr (default: %(default)s)",
+        help="format of the log on stderr (default: %(default)s)",
     )
     parser.add_argument(
         "--metrics-port",
         metavar="N",
         type=port_number,
-        help="serve metrics for Prometheus on another port, at /metrics",
+        help="also serve metrics for Prometheus on this port, at /metrics",
     )
 
 
 def port_number(text: str) -> int:
-    """Return a port given on the command line.  Raises ArgumentTypeError."""
+    """Return the port number in *text*.  Raises ArgumentTypeError."""
     if not re.fullmatch(r"[0-9]{1,5}", text) or int(text) > 65535:
         raise argparse.ArgumentTypeError(f"{text!r} is not a port from 0 to 65535")
     return int(text)
 
 
 def keep_alive_seconds(text: str) -> int:
-    """Return a time given on the command line.  Raises ArgumentTypeError."""
+    """Return the seconds in *text*.  Raises ArgumentTypeError."""
     if not re.fullmatch(r"[0-9]{1,4}", text) or not 1 <= int(text) <= 3600:
         raise argparse.ArgumentTypeError(f"{text!r} is not from 1 to 3600 seconds")
     return int(text)
 
 
 def user_id(text: str) -> str:
-    """Return a user given on the command line.  Raises ArgumentTypeError."""
+    """Return the user ID in *text*.  Raises ArgumentTypeError."""
     try:
         return users.user_id(text)
     except UserNotAllowed as error:

@@ -14,8 +14,10 @@ from collections.abc import Collection, Iterator
 
 import requests
 
+from tokenserver.check import bucket_texts
 from tokenserver.check.probe import Unanswered, ask
 from tokenserver.check.report import OK, PROBLEM, WARNING, Finding, Kind
+from tokenserver.check.texts import Language, Text
 from tokenserver.errors import Cause
 from tokenserver.oss.bucket import Bucket, region_of
 
@@ -26,76 +28,71 @@ SENT_HEADERS = (
     "authorization, content-type, x-oss-content-sha256, x-oss-date, "
     "x-oss-security-token, x-oss-user-agent"
 )
-CONSOLE = "OSS console > Buckets"
 
 
 def look_at_buckets(
-    buckets: Collection[Bucket], origins: Collection[str] | None
+    buckets: Collection[Bucket],
+    origins: Collection[str] | None,
+    language: Language = "en",
 ) -> Iterator[Finding]:
-    """Yield what is found of *buckets*.
+    """Yield what is found of *buckets*, with remedies in *language*.
 
     Pages of *origins* are to upload to them; None stands for pages that are not known.
     """
     for bucket in sorted(buckets, key=lambda one: (one.name, one.host)):
-        found = look_at_bucket(bucket)
+        found = look_at_bucket(bucket, language)
         yield found
         if found.level == PROBLEM:
             continue
         if origins is None:
-            yield look_at_cors(bucket, SOME_ORIGIN, WARNING)
+            yield look_at_cors(bucket, SOME_ORIGIN, WARNING, language)
         else:
             for origin in sorted(origins)[:MOST_ORIGINS]:
-                yield look_at_cors(bucket, origin, PROBLEM)
+                yield look_at_cors(bucket, origin, PROBLEM, language)
 
 
-def look_at_bucket(bucket: Bucket) -> Finding:
+def look_at_bucket(bucket: Bucket, language: Language) -> Finding:
     """Return whether the bucket is where it is said to be."""
+
+    def finding(level: str, text: str, remedy: Text | None = None) -> Finding:
+        said = remedy.said(language, **values) if remedy else ""
+        return Finding(level, text, said, Kind.BUCKET)
+
     where = f"bucket {bucket.name}: {bucket.host}"
+    values = {"bucket": bucket.name, "host": bucket.host, "region": ""}
     try:
         answer = ask("GET", f"{bucket.host}/?max-keys=1", {})
     except Unanswered as unanswered:
         text = f"{where}: {unanswered}"
         if unanswered.cause is Cause.NO_NAME:
-            remedy = (
-                f"The name in {bucket.host} cannot be resolved. Look for a typo in "
-                "Region, Endpoint and Host."
-            )
-            return Finding(PROBLEM, text, remedy, Kind.BUCKET)
-        remedy = (
-            "This machine cannot ask OSS about the bucket; that phones and browsers "
-            "can has to be tried from one."
-        )
-        return Finding(WARNING, text, remedy, Kind.BUCKET)
+            return finding(PROBLEM, text, bucket_texts.NO_NAME)
+        return finding(WARNING, text, bucket_texts.UNREACHABLE)
     code, region = element(answer, "Code"), region_of(element(answer, "Endpoint"))
     text = f"{where}: HTTP {answer.status_code} {code}".strip()
+    values["region"] = region
     if "x-oss-request-id" not in answer.headers:
-        remedy = (
-            f"What answers at {bucket.host} is not OSS. Correct Endpoint and Host, and "
-            "look for a proxy in between."
-        )
-        return Finding(PROBLEM, text, remedy, Kind.BUCKET)
+        return finding(PROBLEM, text, bucket_texts.NOT_OSS)
     if code == "NoSuchBucket":
-        remedy = (
-            f"There is no bucket {bucket.name}. Set BucketName to one that is listed "
-            f"in {CONSOLE}."
-        )
-        return Finding(PROBLEM, text, remedy, Kind.BUCKET)
+        return finding(PROBLEM, text, bucket_texts.NO_BUCKET)
     if region and region != bucket.region:
-        remedy = f"The bucket {bucket.name} is in {region}. Set Region to that."
-        return Finding(PROBLEM, f"{text}, in {region}", remedy, Kind.BUCKET)
+        return finding(PROBLEM, f"{text}, in {region}", bucket_texts.OTHER_REGION)
     if answer.status_code == 200:
-        remedy = (
-            f"Anyone can list and read the bucket {bucket.name}. Set its ACL to "
-            f"private in {CONSOLE} > {bucket.name} > Permission Control."
-        )
-        return Finding(WARNING, f"{where}: is public", remedy, Kind.BUCKET)
+        return finding(WARNING, f"{where}: is public", bucket_texts.PUBLIC)
     if code == "AccessDenied":
-        return Finding(OK, f"{where}: is there, and not public", kind=Kind.BUCKET)
-    return Finding(WARNING, text, kind=Kind.BUCKET)
+        return finding(OK, f"{where}: is there, and not public")
+    return finding(WARNING, text)
 
 
-def look_at_cors(bucket: Bucket, origin: str, level: str) -> Finding:
+def look_at_cors(
+    bucket: Bucket, origin: str, level: str, language: Language
+) -> Finding:
     """Return whether pages of *origin* may upload; if not, it is of *level*."""
+
+    def finding(level: str, text: str, remedy: Text | None = None) -> Finding:
+        values = {"bucket": bucket.name, "origin": origin}
+        said = remedy.said(language, **values) if remedy else ""
+        return Finding(level, f"{what}: {text}", said, Kind.BUCKET)
+
     what = f"CORS of bucket {bucket.name} for {origin}"
     headers = {
         "Origin": origin,
@@ -105,24 +102,15 @@ def look_at_cors(bucket: Bucket, origin: str, level: str) -> Finding:
     try:
         answer = ask("OPTIONS", f"{bucket.host}/check", headers)
     except Unanswered as unanswered:
-        return Finding(WARNING, f"{what}: {unanswered}", kind=Kind.BUCKET)
+        return finding(WARNING, str(unanswered))
     allowed = answer.headers.get("Access-Control-Allow-Origin", "")
     exposed = answer.headers.get("Access-Control-Expose-Headers", "").lower()
-    place = f"{CONSOLE} > {bucket.name} > Content Security > CORS"
     if answer.status_code != 200 or allowed not in ("*", origin):
-        remedy = (
-            f"If web pages upload, add a rule in {place}: source {origin}, methods "
-            "GET, PUT, POST, DELETE and HEAD, allowed headers *, exposed headers ETag "
-            "and x-oss-request-id. Apps need none."
-        )
-        text = f"{what}: no rule allows it (HTTP {answer.status_code})"
-        return Finding(level, text, remedy, Kind.BUCKET)
+        text = f"no rule allows it (HTTP {answer.status_code})"
+        return finding(level, text, bucket_texts.NO_RULE)
     if "etag" not in re.split(r"[,\s]+", exposed):
-        remedy = (
-            f"Large uploads of web pages need ETag among the exposed headers: {place}."
-        )
-        return Finding(WARNING, f"{what}: hides ETag", remedy, Kind.BUCKET)
-    return Finding(OK, f"{what}: allowed", kind=Kind.BUCKET)
+        return finding(WARNING, "hides ETag", bucket_texts.HIDES_ETAG)
+    return finding(OK, "allowed")
 
 
 def element(answer: requests.Response, name: str) -> str:

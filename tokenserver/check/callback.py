@@ -13,8 +13,10 @@ from typing import Any
 
 import requests
 
+from tokenserver.check import callback_texts
 from tokenserver.check.probe import Unanswered, ask
 from tokenserver.check.report import OK, PROBLEM, WARNING, Finding, Kind
+from tokenserver.check.texts import Language, Text
 from tokenserver.config.callback import Callback
 from tokenserver.errors import Cause
 from tokenserver.oss.callback import FORM_TYPE
@@ -22,65 +24,44 @@ from tokenserver.uploads.receive import ReportRefused
 
 OURS = {"StatusCode", "ErrorCode", "ErrorMessage"}
 TOKEN = {"StatusCode", "AccessKeyId"}
+REMEDIES: dict[Cause | None, Text] = {
+    Cause.NO_NAME: callback_texts.NO_NAME,
+    Cause.NOT_STS: callback_texts.REDIRECTED,  # or an answer that no server of ours has
+    Cause.TLS: callback_texts.CERTIFICATE,
+}
 
 
-def look_at_callback(callback: Callback | None) -> Iterator[Finding]:
-    """Yield what is found of Callback.Url, if there is one."""
+def look_at_callback(
+    callback: Callback | None, language: Language = "en"
+) -> Iterator[Finding]:
+    """Yield the finding about Callback.Url, if there is one."""
     if callback:
-        yield look_at_url(callback.url.text, callback.url.path)
+        yield look_at_url(callback.url.text, callback.url.path, language)
 
 
-def look_at_url(url: str, path: str) -> Finding:
-    """Return whether what is sent to *url* arrives at *path* of this server."""
+def look_at_url(url: str, path: str, language: Language = "en") -> Finding:
+    """Return whether a request to *url* arrives at *path* of this server."""
+
+    def problem(text: str, remedy: Text) -> Finding:
+        said = remedy.said(language, url=url, path=path)
+        return Finding(PROBLEM, f"{where}: {text}", said, Kind.CALLBACK)
+
     where = f"callback {url}"
     try:
         answer = ask("POST", url, {"Content-Type": FORM_TYPE})
     except Unanswered as unanswered:
-        return unanswered_finding(f"{where}: {unanswered}", url, unanswered.cause)
-    text = f"{where}: HTTP {answer.status_code}"
+        if unanswered.cause in REMEDIES:
+            return problem(str(unanswered), REMEDIES[unanswered.cause])
+        said = callback_texts.UNREACHABLE.said(language, url=url)
+        return Finding(WARNING, f"{where}: {unanswered}", said, Kind.CALLBACK)
+    status = f"HTTP {answer.status_code}"
     document = document_of(answer)
     if document.get("ErrorCode") == ReportRefused.code:
         return Finding(OK, f"{where}: leads to this server", kind=Kind.CALLBACK)
     if set(document) >= OURS or set(document) >= TOKEN:
-        remedy = (
-            f"A proxy rewrites the path of {url}, or the server that runs has another "
-            f"Callback. Have the proxy forward {path} as it is, in nginx with "
-            "proxy_pass and no path behind the port."
-        )
-        return Finding(
-            PROBLEM, f"{text}, not as a report of OSS", remedy, Kind.CALLBACK
-        )
-    remedy = (
-        f"What answers at {url} is not this server. Have the proxy forward {path} to "
-        "it, and start the server before --check."
-    )
-    return Finding(PROBLEM, f"{text}, not this server", remedy, Kind.CALLBACK)
-
-
-def unanswered_finding(text: str, url: str, cause: Cause | None) -> Finding:
-    """Return what it means that nothing answers at *url*."""
-    if cause is Cause.NO_NAME:
-        remedy = (
-            f"The name in {url} cannot be resolved. Look for a typo in Callback.Url."
-        )
-        return Finding(PROBLEM, text, remedy, Kind.CALLBACK)
-    if cause is Cause.NOT_STS:  # a redirect, or what no server of ours answers with
-        remedy = (
-            f"What answers at {url} is not this server. If it redirects, set "
-            "Callback.Url to where it leads, because OSS does not follow."
-        )
-        return Finding(PROBLEM, text, remedy, Kind.CALLBACK)
-    if cause is Cause.TLS:
-        remedy = (
-            f"OSS calls {url} too, and needs a certificate that is valid for its name "
-            "and issued by a public authority."
-        )
-        return Finding(PROBLEM, text, remedy, Kind.CALLBACK)
-    remedy = (
-        f"This machine cannot call {url}. Start the server before --check, and try the "
-        "URL from outside: OSS calls it from the internet."
-    )
-    return Finding(WARNING, text, remedy, Kind.CALLBACK)
+        text = f"{status}, not as a report of OSS"
+        return problem(text, callback_texts.REWRITTEN)
+    return problem(f"{status}, not this server", callback_texts.NOT_THIS_SERVER)
 
 
 def document_of(answer: requests.Response) -> dict[str, Any]:

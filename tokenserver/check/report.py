@@ -15,11 +15,12 @@ from collections.abc import (
     Sequence,
 )
 from dataclasses import dataclass, field, replace
-from itertools import chain
 from typing import Any, NamedTuple
 
-from tokenserver.check.hints import NEARER, ROLES, account_and_role, hint
+from tokenserver.check import texts
+from tokenserver.check.hints import account_and_role, hint
 from tokenserver.check.probe import Answer, Unanswered, probe
+from tokenserver.check.texts import Language
 from tokenserver.config.grants import AssumeRoleCall, Grant
 from tokenserver.config.settings import SDK_REFRESH_MARGIN_SECONDS
 from tokenserver.documents import Credentials
@@ -86,14 +87,15 @@ def diagnose(
     samples: Sequence[Sample],
     sts: StsClient,
     clock: Callable[[], float] = time.time,
+    language: Language = "en",
 ) -> Iterator[Finding]:
     """Probe the endpoint and call AssumeRole for each grant; yield what is found.
 
     All calls are to one endpoint, with one key pair.  Those that differ in nothing but
     their session name are made once, and when one fails for a reason that is not its
-    grant's, no more are made.
+    grant's, no more are made.  Remedies are in *language*.
     """
-    offset, findings = look_at_endpoint(samples[0].call, clock)
+    offset, findings = look_at_endpoint(samples[0].call, clock, language)
     yield from findings
     troubles: dict[tuple[str, str, str], Trouble] = {}
     hopeless: Trouble | None = None
@@ -106,7 +108,7 @@ def diagnose(
             credentials = sts.assume_role(call)
         except StsError as error:
             failure = error.failure
-            remedy = remedy_for(failure, call, sts, offset)
+            remedy = remedy_for(failure, call, sts, offset, language)
             key = (failure.code, failure.message, remedy)
             trouble = troubles.setdefault(key, Trouble(failure, remedy))
             trouble.paths += paths
@@ -115,7 +117,8 @@ def diagnose(
         else:
             took = milliseconds(time.monotonic() - begun)
             text = f"AssumeRole for {some_of(paths)}: {took}"
-            yield look_at_token(credentials, call, text, clock() - (offset or 0.0))
+            now = clock() - (offset or 0.0)
+            yield look_at_token(credentials, call, text, now, language)
     for trouble in troubles.values():
         yield trouble.finding
 
@@ -138,24 +141,29 @@ def concerns_grant(failure: Failure) -> bool:
 
 
 def remedy_for(
-    failure: Failure, call: AssumeRoleCall, sts: StsClient, offset: float | None
+    failure: Failure,
+    call: AssumeRoleCall,
+    sts: StsClient,
+    offset: float | None,
+    language: Language,
 ) -> str:
     """Return what to do about *failure*.
 
     Where that depends on whose key it is, STS is asked.
     """
+    of_anyone = hint(failure, call, language=language)
     if failure.code == "InvalidTimeStamp.Expired" and offset is not None:
-        return clock_remedy(offset) or hint(failure, call)
+        return clock_remedy(offset, language) or of_anyone
     if failure.code not in ("NoPermission", "EntityNotExist.Role"):
-        return hint(failure, call)
+        return of_anyone
     try:
-        return hint(failure, call, sts.caller_identity(call))
+        return hint(failure, call, sts.caller_identity(call), language)
     except StsError:
-        return hint(failure, call)
+        return of_anyone
 
 
 def look_at_endpoint(
-    call: AssumeRoleCall, clock: Callable[[], float]
+    call: AssumeRoleCall, clock: Callable[[], float], language: Language
 ) -> tuple[float | None, list[Finding]]:
     """Return how far our clock is off, if that is known, and what was found."""
     url = f"endpoint {call.protocol}://{call.endpoint}"
@@ -169,12 +177,12 @@ def look_at_endpoint(
         finding = Finding(
             WARNING,
             f"{text}, which is slow",
-            f"{call.endpoint} is slow from here. Set StsEndpoint to {NEARER}.",
+            texts.SLOW_ENDPOINT.said(language, endpoint=call.endpoint),
         )
-    return answer.clock_offset_seconds, [finding, look_at_clock(answer)]
+    return answer.clock_offset_seconds, [finding, look_at_clock(answer, language)]
 
 
-def look_at_clock(answer: Answer) -> Finding:
+def look_at_clock(answer: Answer, language: Language) -> Finding:
     """Return how our clock compares with that of STS."""
     offset = answer.clock_offset_seconds
     if offset is None:
@@ -188,22 +196,26 @@ def look_at_clock(answer: Answer) -> Finding:
         return Finding(OK, text, kind=Kind.CLOCK)
     level = PROBLEM if abs(offset) > CLOCK_LIMIT_SECONDS else WARNING
     text = f"clock: {offset_text(offset)} that of STS"
-    return Finding(level, text, clock_remedy(offset), Kind.CLOCK)
+    return Finding(level, text, clock_remedy(offset, language), Kind.CLOCK)
 
 
-def clock_remedy(offset: float) -> str:
+def clock_remedy(offset: float, language: Language) -> str:
     """Return what to do about a clock that is *offset* seconds ahead, or ""."""
     if abs(offset) <= CLOCK_WARNING_SECONDS:
         return ""
-    return (
-        f"The clock of this machine is {offset_text(offset)} that of STS, which "
-        f"refuses more than {time_span(CLOCK_LIMIT_SECONDS)}. Have it set by NTP, such "
-        "as with chrony or timedatectl set-ntp true."
+    return texts.CLOCK.said(
+        language,
+        offset=offset_text(offset, language),
+        limit=time_span(CLOCK_LIMIT_SECONDS, language),
     )
 
 
 def look_at_token(
-    credentials: Credentials, call: AssumeRoleCall, took: str, now: float
+    credentials: Credentials,
+    call: AssumeRoleCall,
+    took: str,
+    now: float,
+    language: Language,
 ) -> Finding:
     """Return whether a token that was just issued lasts as long as was asked for.
 
@@ -214,10 +226,10 @@ def look_at_token(
     if abs(left - call.duration_seconds) <= EXPIRATION_TOLERANCE_SECONDS:
         return Finding(OK, text, kind=Kind.ASSUME_ROLE)
     level = PROBLEM if left < SDK_REFRESH_MARGIN_SECONDS else WARNING
-    remedy = (
-        f"The token is valid for {time_span(max(0.0, left))} instead of the "
-        f"{call.duration_seconds} s of TokenExpireTime. Look whether StsEndpoint "
-        "names STS, and at the clock of this machine."
+    remedy = texts.LIFETIME.said(
+        language,
+        left=time_span(max(0.0, left), language),
+        seconds=call.duration_seconds,
     )
     return Finding(level, text, remedy, Kind.ASSUME_ROLE)
 
@@ -233,17 +245,16 @@ def milliseconds(seconds: float) -> str:
     return f"{seconds * 1000:.0f} ms"
 
 
-def time_span(seconds: float) -> str:
-    """Return a time in its largest unit that makes two of it."""
-    for size, unit in ((86400, "days"), (3600, "hours"), (60, "minutes")):
-        if seconds >= 2 * size:
-            return f"{seconds / size:.0f} {unit}"
-    return f"{seconds:.0f} seconds"
+def time_span(seconds: float, language: Language = "en") -> str:
+    """Return a time in the largest unit of which it has at least two."""
+    size = next((size for size in texts.SPANS if seconds >= 2 * size), 1)
+    return texts.SPANS[size].said(language, count=f"{seconds / size:.0f}")
 
 
-def offset_text(offset: float) -> str:
+def offset_text(offset: float, language: Language = "en") -> str:
     """Return by how much and in which direction a clock is off."""
-    return f"{time_span(abs(offset))} {'ahead of' if offset > 0 else 'behind'}"
+    text = texts.AHEAD if offset > 0 else texts.BEHIND
+    return text.said(language, span=time_span(abs(offset), language))
 
 
 # --- Report ---------------------------------------------------------------------
@@ -253,13 +264,14 @@ def run_check(
     settings: Mapping[str, str],
     grants: Sequence[Sample],
     warnings: Sequence[str],
-    sts: StsClient,
-    others: Iterable[Finding] = (),
+    findings: Iterable[Finding],
+    language: Language = "en",
 ) -> int:
     """Print what is set and what is wrong.
 
     Return 0 if each grant got a token and each bucket is there, else 1.  *settings* are
-    names and the values to show; *others* are findings beside those about STS.
+    names and the values to show; *findings* may be found only now.  The heading of what
+    to do is in *language*, as their remedies are.
     """
     show_line("Settings")
     width = max(map(len, settings), default=0)
@@ -274,43 +286,43 @@ def run_check(
     for warning in warnings:
         show_line(f"  {warning}")
     show_line("\nProbes")
-    findings = []
-    for finding in chain(diagnose(grants, sts), others):
+    found = []
+    for finding in findings:
         show_line(f"  {finding.level:7}  {visible(finding.text)}")
-        findings.append(finding)
-    remedies = dict.fromkeys(finding.remedy for finding in findings if finding.remedy)
+        found.append(finding)
+    remedies = dict.fromkeys(finding.remedy for finding in found if finding.remedy)
     if remedies:
-        show_line("\nWhat to do")
+        show_line(f"\n{texts.WHAT_TO_DO.said(language)}")
     for remedy in remedies:
         show_line(f"  - {visible(remedy)}")
     counting = (Kind.ASSUME_ROLE, Kind.BUCKET, Kind.CALLBACK)
-    is_right = all(f.level != PROBLEM for f in findings if f.kind in counting)
+    is_right = all(f.level != PROBLEM for f in found if f.kind in counting)
     show_line(f"\n{'Each grant gets a token.' if is_right else 'There are problems.'}")
     return 0 if is_right else 1
 
 
-def how_to_end(user: str, grants: Collection[Grant]) -> list[str]:
-    """Return lines on how to end what the tokens of *user* can do."""
+def how_to_end(
+    user: str, grants: Collection[Grant], language: Language = "en"
+) -> list[str]:
+    """Return lines on how to end what the tokens of *user* can do, in *language*."""
     denials: list[Any] = []
     for grant in grants:
         denials += [
             denial for denial in grant.own_statements(user) if denial not in denials
         ]
-    lines = ["", f"To shut out {visible(user)}"]
-    lines += ["  Name the user in the file of DeniedUsersFile: that ends new tokens."]
+    lines = ["", texts.SHUT_OUT.said(language, user=visible(user))]
+    lines += [f"  {texts.NAME_THE_USER.said(language)}"]
     if not denials:
-        return [
-            *lines,
-            "  What the tokens given before can do is not this user's alone, so no "
-            "policy ends it for one user. They expire by themselves.",
-        ]
+        return [*lines, f"  {texts.NOT_THIS_USERS_ALONE.said(language)}"]
     role = account_and_role(next(iter(grants)).template.role_arn)[1]
-    lasting = time_span(max(grant.template.duration_seconds for grant in grants))
+    lasting = max(grant.template.duration_seconds for grant in grants)
     policy = json.dumps({"Version": "1", "Statement": denials}, ensure_ascii=False)
-    lines.append(
-        f"  For {lasting}, until the tokens given before have expired, attach this "
-        f"policy to the role ({ROLES} > {role} > Permissions):"
+    attach = texts.ATTACH_THE_POLICY.said(
+        language,
+        span=time_span(lasting, language),
+        place=texts.ROLE_PERMISSIONS.said(language, role=role),
     )
+    lines.append(f"  {attach}")
     return lines + [f"    {line}" for line in policy_lines(policy)]
 
 

@@ -129,6 +129,18 @@ def test_a_missing_cors_rule_is_named(
     assert f"source {(origins or [PAGE])[0]}, methods GET, PUT" in found[1].remedy
 
 
+def test_what_to_do_about_a_bucket_is_told_in_chinese(sts: StsStandIn) -> None:
+    with OssStandIn(sts) as oss:
+        oss.create_bucket("my-bucket", [CorsRule(allowed_origins=["http://a.b"])])
+        bucket = Bucket("my-bucket", "cn-hangzhou", base_url(oss.url), None)
+        found = list(look_at_buckets([bucket], [PAGE], "zh"))
+
+    assert "no rule allows it (HTTP 403)" in found[1].text
+    place = "OSS 控制台 > Bucket 列表 > my-bucket > 数据安全 > 跨域设置"
+    assert place in found[1].remedy
+    assert f"来源为 {PAGE}" in found[1].remedy
+
+
 def test_a_cors_rule_that_hides_the_etag_is_a_warning(sts: StsStandIn) -> None:
     with OssStandIn(sts) as oss:
         rule = CorsRule(allowed_origins=["*"], expose_headers=["x-oss-request-id"])

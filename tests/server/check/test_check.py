@@ -56,7 +56,7 @@ DIAGNOSES = {
     "no policy": "Attach the policy AliyunSTSAssumeRoleAccess",
     "no trust": "is not named by the trust policy",
     "either": "lacks one of two things",
-    "other account": "look first whether RoleArn is of the right account",
+    "other account": "check first that RoleArn names the right account",
     "no role": "has no role",
     "wrong secret": "AccessKeySecret does not belong to",
     "disabled key": "is disabled. Enable it",
@@ -114,7 +114,8 @@ class Report:
         grants = [Sample(f"/{n}" if n else "/", call) for n, call in enumerate(calls)]
         settings = {"AccessKeyID": ACCESS_KEY_ID, "AccessKeySecret": ACCESS_KEY_SECRET}
         sts = cast(StsClient, recorder)
-        self.status = run_check(settings, grants, ["config.json: a warning"], sts)
+        findings = diagnose(grants, sts)
+        self.status = run_check(settings, grants, ["config.json: a warning"], findings)
         self.calls = recorder.calls
         self.text = capsys.readouterr().out
         self.probes = [
@@ -220,7 +221,7 @@ def test_secret_that_is_not_set_is_shown_as_such(
     sts: StsStandIn, sts_client: StsClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     grants = [Sample("/", call_of(sts))]
-    run_check({"AccessKeySecret": "not set"}, grants, [], sts_client)
+    run_check({"AccessKeySecret": "not set"}, grants, [], diagnose(grants, sts_client))
 
     assert "AccessKeySecret  not set\n" in capsys.readouterr().out
 
@@ -238,7 +239,8 @@ def test_report_fits_a_terminal_of_ascii(
 
     monkeypatch.setattr(sys, "stdout", Ascii())
 
-    assert run_check({}, [Sample("/", call_of(sts))], [], sts_client) == 0
+    samples = [Sample("/", call_of(sts))]
+    assert run_check({}, samples, [], diagnose(samples, sts_client)) == 0
 
 
 # --- Each broken state
