@@ -362,7 +362,7 @@ def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
 ) -> None:
     with running("--config", config) as (process, port):
         process.send_signal(signal.SIGHUP)
-        read_until(process, "asked to look at the files; there is nothing new in them")
+        read_until(process, "looked at the files as asked; nothing has changed")
 
         write_config(tmp_path, StsEndpoint=sts.url, RoleSessionName="edited")
         process.send_signal(signal.SIGHUP)
@@ -373,7 +373,7 @@ def test_a_hangup_has_the_files_looked_at_and_ends_nothing(
         config.write_text("{")
         for _ in range(2):
             process.send_signal(signal.SIGHUP)
-            log = read_until(process, "the configuration read before stays in force")
+            log = read_until(process, "the previous configuration remains in force")
             assert f"{config}: is not JSON" in log
         assert ask(port) == 200
 

@@ -168,8 +168,8 @@ def problems(folder: Path, **changes: Any) -> list[str]:
         ),
         pytest.param(
             {"Endpoint": "oss-cn-hangzhou.aliyuncs.com"},
-            "Endpoint is set, but Region is empty; set it to the region ID of the "
-            "bucket, such as cn-hangzhou, with which clients sign",
+            "Endpoint is set, but Region is empty; set Region to the region ID of the "
+            "bucket, such as cn-hangzhou, because clients sign with it",
             id="no region",
         ),
         pytest.param(
@@ -179,8 +179,8 @@ def problems(folder: Path, **changes: Any) -> list[str]:
         ),
         pytest.param(
             {**HANGZHOU, "Endpoint": "https://my-bucket.oss-cn-hangzhou.aliyuncs.com"},
-            "Endpoint is 'my-bucket.oss-cn-hangzhou.aliyuncs.com', the bucket's own "
-            "name; leave my-bucket. out, and put a custom domain into Host",
+            "Endpoint is 'my-bucket.oss-cn-hangzhou.aliyuncs.com', which includes the "
+            "bucket; leave out my-bucket., and put a custom domain name into Host",
             id="the bucket's name",
         ),
         pytest.param(
@@ -215,13 +215,13 @@ def test_a_bucket_that_cannot_be_meant_is_refused(
         pytest.param(
             {"Endpoint": "oss-cn-hangzhou-internal.aliyuncs.com"},
             "Endpoint is oss-cn-hangzhou-internal.aliyuncs.com, which only machines "
-            "inside Alibaba Cloud reach; apps need oss-cn-hangzhou.aliyuncs.com",
+            "inside Alibaba Cloud can reach; apps need oss-cn-hangzhou.aliyuncs.com",
             id="internal",
         ),
         pytest.param(
             {"Host": "http://img.example.com"},
-            "Host is plain HTTP; anyone on the way to it can read what is uploaded, "
-            "and the tokens",
+            "Host is plain HTTP; anyone on the network can read the uploads and the "
+            "tokens",
             id="plain HTTP",
         ),
     ],

@@ -6,7 +6,7 @@
     statements.py  the grammar of a session policy
     resources.py   which buckets and objects a resource stands for
     policy.py      session policy templates
-    isolation.py   whether some user may get what is another's
+    isolation.py   whether a user can reach the objects of another
     denied.py      the list of users who are shut out
     grants.py      what a path hands out, and the AssumeRole call for it
     callback.py    how OSS reports uploads

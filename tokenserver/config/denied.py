@@ -12,14 +12,15 @@ from tokenserver.errors import ConfigError, LoginError
 from tokenserver.login.users import user_id
 from tokenserver.logs import printable
 
-MOST_SHOWN = 10  # lines that are wrong
+MOST_SHOWN = 10  # wrong lines that are reported
 
 
 def parse_denied(where: str, content: bytes) -> dict[str, float]:
-    """Return the users in a file of them, and before when they are denied.
+    """Return the users in the file, and until which login time they are denied.
 
-    A line has a user, or a user and a time: unix seconds or ISO 8601 with an offset.
-    Without a time, or with one and without, it is always.  Raises ConfigError.
+    A line has a user ID, or a user ID and a time: unix seconds or ISO 8601 with an
+    offset.  Without a time, or if one of several lines has none, the user is always
+    denied.  Raises ConfigError.
     """
     denied: dict[str, float] = {}
     problems = []
@@ -48,7 +49,7 @@ TIME_FORM = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d(:\d\d)?(Z|[+-]\d\d:\d\d)", re
 
 
 def denied_before(times: Sequence[str]) -> float:
-    """Return the unix seconds of what stands behind a user.  Raises ValueError."""
+    """Return the time after a user ID, in unix seconds.  Raises ValueError."""
     if not times:
         return math.inf
     with contextlib.suppress(ValueError):

@@ -1,4 +1,4 @@
-"""Files of the operator's: read whole, and taken up again when they were edited."""
+"""The operator's files: read as a whole, and read again after an edit."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def read_file(path: Path) -> bytes:
         reason = error.strerror or type(error).__name__
         raise ConfigError(f"{path}: cannot be read: {reason}") from None
     except ValueError:  # a null character in the name
-        raise ConfigError(f"{printable(str(path))}: is no file name") from None
+        raise ConfigError(f"{printable(str(path))}: is not a file name") from None
     if len(content) > MAX_FILE_BYTES:
         raise ConfigError(f"{path}: is larger than {MAX_FILE_BYTES} bytes")
     return content
@@ -58,21 +58,21 @@ def is_open_to_others(path: Path) -> bool:
 
 
 def others_may_read(path: Path) -> str:
-    """Return the warning about a file that is_open_to_others()."""
-    return f"{path}: holds a secret and others may read it (chmod 600)"
+    """Return the warning about a file for which is_open_to_others() is true."""
+    return f"{path}: contains a secret, and other users may read it; run chmod 600"
 
 
 class LiveFiles(Generic[T]):
-    """What *load* makes of some files: of the newest that were right.
+    """The value that *load* makes of the latest valid version of some files.
 
     The reference servers read their files for every request.  Here a FileWatch looks at
-    them, and compares contents: no way of writing a file, nor a clock, can hide an
-    edit.  An edit is taken up when two looks in a row have found the same, since a file
-    that is overwritten in place is half the old and half the new one for a while.  A
-    wrong edit is logged and changes nothing.
+    them and compares their contents, so an edit is found however it was written and
+    whatever its time stamp says.  An edit takes effect when two looks in a row have
+    found the same, because a file that is overwritten in place is half old and half new
+    for a moment.  A wrong edit is logged and changes nothing.
 
-    *load* is given a function that reads files.  It raises ConfigError, as the
-    constructor does if the first files are wrong.
+    *load* gets a function that reads files.  It raises ConfigError, and so does the
+    constructor if the first version is wrong.
     """
 
     name = "files"
@@ -82,21 +82,21 @@ class LiveFiles(Generic[T]):
     ) -> None:
         self._load = load
         self._clock = clock
-        self._seen: dict[Path, bytes | None] = {}  # what is on the disk, or was last
-        self._pending: dict[Path, bytes | None] = {}  # what the last look found anew
-        self.problems: tuple[str, ...] = ()  # of what is on the disk
+        self._seen: dict[Path, bytes | None] = {}  # contents that were judged last
+        self._pending: dict[Path, bytes | None] = {}  # an edit seen by one look only
+        self.problems: tuple[str, ...] = ()  # of the contents that were judged last
         self.generation = 0
         self._content = load(partial(note_read, self._seen))
         self._take_up(self._content)
 
     def current(self) -> T:
-        """Return what to use now."""
+        """Return the value of the latest valid version."""
         return self._content
 
     def look(self) -> bool:
-        """Take up an edit that the look before has found too, if it is right.
+        """Apply an edit that the previous look has found too, if it is valid.
 
-        Return whether there is one for the next look to confirm.
+        Return whether there is an edit that the next look must confirm.
         """
         if all(read_or_none(path) == seen for path, seen in self._seen.items()):
             self._pending = {}
@@ -120,11 +120,11 @@ class LiveFiles(Generic[T]):
         return False
 
     def log_problems(self) -> None:
-        """Log why what is on the disk is not in force, if it is not."""
+        """Log why the files on the disk are not used, if they are not."""
         for problem in self.problems:
             logger.error("%s", problem)
         if self.problems:
-            logger.error("the %s read before stays in force", self.name)
+            logger.error("the previous %s remains in force", self.name)
 
     def _take_up(self, content: T) -> None:
         before, self._content = self._content, content
@@ -133,30 +133,30 @@ class LiveFiles(Generic[T]):
         self.taken_up(before, content)
 
     def taken_up(self, before: T, now: T) -> None:
-        """Do what a new content calls for; the first one comes after itself."""
+        """React to a new value; the first time, *before* is the same value."""
 
     def description(self) -> str:
-        """Return what is in force, for the log."""
+        """Return the current value in words, for the log."""
         return ", ".join(map(str, self._seen))
 
     def age_seconds(self) -> float:
-        """Return for how long it has been in force."""
+        """Return for how long the current value has been used."""
         return self._clock() - self.loaded_at
 
 
 class FileWatch:
-    """Looks at files every LOOK_SECONDS, and at once when it is asked to."""
+    """Looks at files every LOOK_SECONDS, and at once when asked to."""
 
     def __init__(self, *files: LiveFiles[Any]) -> None:
         self._files = files
         self._asked: SimpleQueue[None] = SimpleQueue()
 
     def start(self) -> None:
-        """Look in the background as long as the process runs."""
+        """Look in the background until the process ends."""
         threading.Thread(target=self._run, name="file watch", daemon=True).start()
 
     def ask(self) -> None:
-        """Have the files looked at now.  A signal handler may call it."""
+        """Ask for a look now.  Safe to call from a signal handler."""
         self._asked.put(None)
 
     def _run(self) -> None:
@@ -172,7 +172,7 @@ class FileWatch:
                 logger.exception("failed to look at the files")
 
     def look(self, is_asked: bool = False) -> None:
-        """Look at the files; if *is_asked*, log what was found, even if nothing was."""
+        """Look at the files; if *is_asked*, log the result even if nothing changed."""
         generations = [one.generation for one in self._files]
         has_news = [one.look() for one in self._files]
         if not is_asked:
@@ -184,7 +184,7 @@ class FileWatch:
         for one in self._files:
             one.log_problems()
         if generations == [one.generation for one in self._files]:
-            logger.info("asked to look at the files; there is nothing new in them")
+            logger.info("looked at the files as asked; nothing has changed")
 
 
 def note_read(seen: dict[Path, bytes | None], path: Path) -> bytes:

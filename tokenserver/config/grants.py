@@ -1,4 +1,4 @@
-"""What the paths hand out, and the AssumeRole calls for it."""
+"""The grants of paths, and their AssumeRole calls."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ class AssumeRoleCall:
 
     protocol: str  # of the STS endpoint: "http" or "https"
     endpoint: str  # host or host:port
-    access_key_id: str = field(repr=False)  # which an operator may swap with the secret
+    access_key_id: str = field(repr=False)  # because it may be the secret by mistake
     access_key_secret: str = field(repr=False)
     role_arn: str
     role_session_name: str
@@ -60,8 +60,8 @@ class CallTemplate:
 class UserCall:
     """The AssumeRole call of a grant for a verified *user*, or for anybody.
 
-    Tokens are kept by it: equal ones make equal calls.  It is small, because it has the
-    policy in the template that all users share.
+    Tokens are kept under it, because equal ones make equal calls.  It is small, because
+    all users share the template, which holds the policy.
     """
 
     template: CallTemplate
@@ -75,14 +75,14 @@ class UserCall:
 
     @property
     def role_session_name(self) -> str:
-        """What ActionTrail calls the user."""
+        """The name that ActionTrail shows for the user."""
         if self.user is None:
             return self.template.role_session_name
         return role_session_name(self.user)
 
     @property
     def duration_seconds(self) -> int:
-        """How long its token is valid."""
+        """For how long its token is valid."""
         return self.template.duration_seconds
 
     def complete(self) -> AssumeRoleCall:
@@ -97,7 +97,7 @@ class UserCall:
 
 @dataclass(frozen=True)
 class Grant:
-    """What one path hands out.  Times are in seconds."""
+    """The kind of token that one path hands out.  Times are in seconds."""
 
     path: str
     template: CallTemplate
@@ -139,7 +139,7 @@ class Grant:
         return self.signed_place if self.terms else self.template.policy
 
     def own_statements(self, user: str) -> list[dict[str, Any]]:
-        """Return denials of what the grant allows to *user* alone."""
+        """Return Deny statements for what the grant allows only to *user*."""
         if self.terms:
             if USER_MARK not in self.signed_place:
                 return []

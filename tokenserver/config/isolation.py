@@ -1,7 +1,7 @@
-"""May some user get what is another's, whatever users are called?
+"""Whether a user can reach the objects of another, whatever users are called.
 
-Each place that a policy allows is parsed once, into the folder of each user or a place
-that all share.  compare() has the verdicts on two places, with a table of cases.
+Each place that a policy allows is parsed once: it is either a folder for each user, or
+a place that all users share.  compare() judges two places; its table has examples.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ LIST_ACTIONS = ("oss:ListObjects", "oss:ListObjectVersions", "oss:ListMultipartU
 
 
 class Verdict(enum.Enum):
-    """What two places mean for users, who may be called anything."""
+    """The meaning of two places for users, who may have any name."""
 
     APART = "no user gets what is another's"
     ALIKE = "all users share the same part of each user's folder"
@@ -46,7 +46,7 @@ class UserFolder:
     folder: str  # what stands before the user in the name of an object
 
     def compare(self, other: UserFolder) -> Verdict:
-        """Return whether the folder of one user may be in that of another."""
+        """Return whether the folder of one user may be inside that of another."""
         is_nested = self.folder.startswith(other.folder) or (
             other.folder.startswith(self.folder)
         )

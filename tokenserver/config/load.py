@@ -1,4 +1,4 @@
-"""config.json and the files it names -> Config, or all problems of theirs at once."""
+"""config.json and the files it names -> Config, or all their problems at once."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ if TYPE_CHECKING:  # they need PyJWT, and are imported only where users log in
 logger = logging.getLogger(__name__)
 
 SIGNED_NAMES = {setting.name for setting in table.SIGNED_SETTINGS}
-WRONG = "?"  # stands for a value that is reported, so that it is not missing too
+WRONG = "?"  # replaces a wrong value, so that it is not reported as missing as well
 # As browsers send them: in lower case, and without a default port
 ORIGIN = re.compile(
     r"(?!https://.*:443$|http://.*:80$)[a-z][a-z0-9+.-]*://"
@@ -40,7 +40,7 @@ ORIGIN = re.compile(
 
 @dataclass(frozen=True)
 class Config:
-    """A configuration that was found right."""
+    """A valid configuration."""
 
     grants: Mapping[str, Grant]  # by path
     serves_any_path: bool  # with the grant at /
@@ -50,11 +50,11 @@ class Config:
     callback: Callback | None  # by which OSS reports uploads
     sts_calls_per_second: int
     warnings: tuple[str, ...]
-    shown: Mapping[str, str]  # what is set, without secrets
+    shown: Mapping[str, str]  # the settings in the file, without secrets
 
     @property
     def description(self) -> str:
-        """What is served, for the operator."""
+        """What the server hands out, for the operator."""
         return "; ".join(
             ("" if self.serves_any_path else f"{grant.path}: ")
             + f"{grant.what}, "
@@ -72,8 +72,8 @@ def load_config(
 ) -> Config:
     """Return the configuration in the file *path*, with the files it names.
 
-    *key_sets* has the keys that were fetched before, by URL.  Raises ConfigError with
-    all problems at once.
+    *key_sets* holds the keys fetched so far, by URL.  Raises ConfigError with all
+    problems at once.
     """
     source = Source(path, read)
     settings = source.settings
@@ -89,7 +89,7 @@ def load_config(
         and not any(grant.terms for grant in grants)
     ):
         source.warn(
-            "RoleSessionName is not used: with Authentication each user has one of "
+            "RoleSessionName is not used, because with Authentication each user has "
             "their own"
         )
     http = load_http(source)
@@ -120,7 +120,7 @@ def load_config(
 
 
 def load_template(source: Source) -> CallTemplate:
-    """Return what the AssumeRole calls of all grants have in common."""
+    """Return the part of the AssumeRole call that all grants share."""
     settings = source.settings
     access_key_id, access_key_secret = load_key_pair(source)
     role_arn = settings.get(table.ROLE_ARN, WRONG)
@@ -130,7 +130,7 @@ def load_template(source: Source) -> CallTemplate:
     endpoint = settings[table.STS_ENDPOINT]
     if endpoint.is_readable:
         source.warn(
-            "StsEndpoint is plain HTTP; anyone on the way to it can read the tokens"
+            "StsEndpoint is plain HTTP; anyone on the network can read the tokens"
         )
     return CallTemplate(
         protocol=endpoint.scheme,
@@ -157,7 +157,7 @@ def load_key_pair(source: Source) -> tuple[str, str]:
     source.shown[table.ACCESS_KEY_ID.name] = shown_key_id(access_key_id)
     access_key_secret = settings.get(table.ACCESS_KEY_SECRET, WRONG)
     if table.ACCESS_KEY_ID_FORM.fullmatch(access_key_secret):
-        problem = "and AccessKeySecret look swapped: the latter begins as an ID does"
+        problem = "and AccessKeySecret look swapped: the secret begins like an ID"
         settings.note(table.ACCESS_KEY_ID.name, problem)
     if bool(access_key_id) != bool(access_key_secret):
         empty = table.ACCESS_KEY_SECRET if access_key_id else table.ACCESS_KEY_ID
@@ -172,7 +172,7 @@ def load_key_pair(source: Source) -> tuple[str, str]:
 
 
 def shown_key_id(access_key_id: str) -> str:
-    """Return an AccessKey ID as it may be shown: it may be a secret in its place."""
+    """Return an AccessKey ID if it looks like one; otherwise it may be the secret."""
     if table.ACCESS_KEY_ID_FORM.fullmatch(access_key_id):
         return access_key_id
     return "set" if access_key_id else "not set"
@@ -206,7 +206,7 @@ def load_http(source: Source) -> HttpSettings:
 
 
 class LiveConfig(LiveFiles[Config]):
-    """The configuration in force.  Raises ConfigError if the first one is wrong."""
+    """The current configuration.  Raises ConfigError if the first one is wrong."""
 
     name = "configuration"
 
@@ -220,17 +220,17 @@ class LiveConfig(LiveFiles[Config]):
         return load_config(self._path, read, self._key_sets)
 
     def taken_up(self, before: Config, now: Config) -> None:
-        """Log the warnings, and tell those who keep what hangs on the configuration."""
+        """Log the warnings, and notify on_new."""
         for warning in now.warnings:
             logger.warning("%s", warning)
         if before.login and not now.login:
             logger.warning(
-                "%s: Authentication is gone; now anyone who can reach the port gets a "
-                "token",
+                "%s: Authentication was removed; now anyone who can reach the port "
+                "gets a token",
                 self._path,
             )
         self.on_new(before, now)
 
     def description(self) -> str:
-        """Return what is served now."""
+        """Return what the server hands out now."""
         return self._content.description

@@ -1,4 +1,4 @@
-"""Region, Endpoint and Host -> where clients upload to."""
+"""Region, Endpoint and Host -> the bucket that clients upload to."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from tokenserver.oss.bucket import INTERNAL, Bucket, default_endpoint, region_of
 
 
 def load_bucket(source: Source, settings: Section) -> Bucket | None:
-    """Return where the bucket is, None if the operator does not say so."""
+    """Return the bucket and its place, None if the operator has not set Region."""
     for setting in (table.REGION, table.ENDPOINT, table.HOST):
         settings.use(setting)
     region, name = settings[table.REGION], settings.get(table.BUCKET, "my-bucket")
@@ -19,8 +19,8 @@ def load_bucket(source: Source, settings: Section) -> Bucket | None:
             if value:
                 settings.note(
                     setting.name,
-                    "is set, but Region is empty; set it to the region ID of the "
-                    "bucket, such as cn-hangzhou, with which clients sign",
+                    "is set, but Region is empty; set Region to the region ID of the "
+                    "bucket, such as cn-hangzhou, because clients sign with it",
                 )
         return None
     if not name:
@@ -34,14 +34,14 @@ def load_bucket(source: Source, settings: Section) -> Bucket | None:
 
 
 def check_endpoint(source: Source, settings: Section, bucket: Bucket) -> None:
-    """Note an Endpoint that is not one of the region; warn of what apps cannot use."""
+    """Note an Endpoint of another region; warn about one that apps cannot use."""
     host = bucket.endpoint.host
     region = region_of(host)
     if host.startswith(f"{bucket.name}."):
         settings.note(
             table.ENDPOINT.name,
-            f"is {host!r}, the bucket's own name; leave {bucket.name}. out, and put a "
-            "custom domain into Host",
+            f"is {host!r}, which includes the bucket; leave out {bucket.name}., and "
+            "put a custom domain name into Host",
         )
     elif region and region != bucket.region:
         settings.note(
@@ -51,8 +51,8 @@ def check_endpoint(source: Source, settings: Section, bucket: Bucket) -> None:
         )
     elif region and INTERNAL in host:
         source.warn(
-            f"Endpoint is {host}, which only machines inside Alibaba Cloud reach; apps "
-            f"need {host.replace(INTERNAL, '')}",
+            f"Endpoint is {host}, which only machines inside Alibaba Cloud can reach; "
+            f"apps need {host.replace(INTERNAL, '')}",
             settings.where,
         )
     for setting, url in (
@@ -61,7 +61,7 @@ def check_endpoint(source: Source, settings: Section, bucket: Bucket) -> None:
     ):
         if url and url.is_readable:
             source.warn(
-                f"{setting.name} is plain HTTP; anyone on the way to it can read what "
-                "is uploaded, and the tokens",
+                f"{setting.name} is plain HTTP; anyone on the network can read the "
+                "uploads and the tokens",
                 settings.where,
             )

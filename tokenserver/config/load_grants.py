@@ -1,4 +1,4 @@
-"""What the paths hand out: Grants, or the settings at the top for any path."""
+"""The grants of paths: Grants, or the settings at the top of the file for any path."""
 
 from __future__ import annotations
 
@@ -58,8 +58,8 @@ def load_grants(
         grants = [replace(grant, has_credentials_uri=True)]
         if table.CREDENTIALS_URI in source.settings:
             source.warn(
-                "CredentialsUri is not used: without Grants there always is "
-                "/credentials"
+                "CredentialsUri is not used, because without Grants the server always "
+                "answers at /credentials"
             )
         warn_of_idle(source, [source.settings])
     else:
@@ -69,7 +69,9 @@ def load_grants(
             for path, section in sections.items()
         ]
         if len(grants) > MAX_GRANTS:
-            source.settings.note("Grants", f"has more than {MAX_GRANTS} paths")
+            source.settings.note(
+                "Grants", f"has {len(grants)} paths; it may have {MAX_GRANTS} at most"
+            )
             return grants[:1]
         warn_of_idle(source, [source.settings, *sections.values()])
     if source.has_login:
@@ -94,8 +96,8 @@ def grant_sections(source: Source) -> dict[str, Section]:
     for path, own in values.items():
         if not GRANT_PATH.fullmatch(path) or path.startswith(RESERVED_PATHS):
             source.problems.append(
-                f"{where}: {printable(path)} is not a path for a grant; it must be one "
-                "such as /avatars or /albums/read, and not begin with "
+                f"{where}: {printable(path)} cannot be the path of a grant; use one "
+                "such as /avatars or /albums/read that does not begin with "
                 f"{', '.join(RESERVED_PATHS)}"
             )
         elif not isinstance(own, dict):
@@ -120,7 +122,7 @@ def load_grant(
     template: CallTemplate,
     callback: Callback | None,
 ) -> Grant:
-    """Return what *path* hands out."""
+    """Return the grant of *path*."""
     for setting in (
         table.POLICY_FILE,
         table.TOKEN_EXPIRE_TIME,
@@ -223,7 +225,7 @@ def load_policy(
     """
     values = {  # of the placeholders
         "USER_ID": USER_MARK if source.has_login else "",
-        # Something right in place of what is wrong, so that the policy is not blamed
+        # A wrong value is replaced by a valid one: it is reported once already.
         "BUCKET_NAME": settings.get(table.BUCKET, "my-bucket"),
         "OBJECT_PREFIX": object_prefix,
     }
@@ -279,13 +281,13 @@ def warn_of_idle(source: Source, sections: Iterable[Section]) -> None:
             if name in PLACEHOLDER_OF:
                 text = (
                     f"{name} is {value!r:.100}, but has no effect: no session policy "
-                    f"takes ${PLACEHOLDER_OF[name]} from it, so it limits no token"
+                    f"uses ${PLACEHOLDER_OF[name]} from it, so it does not limit tokens"
                 )
             source.warn(text, section.where)
 
 
 def check_isolation(source: Source, grants: Collection[Grant]) -> None:
-    """Note it if a user may get what is another's; warn about what all share."""
+    """Note if a user can reach the folder of another; warn about what all share."""
     places: dict[object, list[Place]] = {}
     path_of: dict[Place, str] = {}
     for grant in grants:
@@ -300,8 +302,8 @@ def check_isolation(source: Source, grants: Collection[Grant]) -> None:
             names = unmarked(" and ".join(both))
             source.settings.note(
                 "$USER_ID",
-                f"may be the name of another folder: {names} are one place for some "
-                "user; put $USER_ID into a folder that has only users, as in "
+                f"may be the name of another folder: {names} are the same place for "
+                "some user; put $USER_ID into a folder that contains only users, as in "
                 "users/$USER_ID/",
             )
             return
@@ -326,18 +328,18 @@ def places_of_grant(grant: Grant) -> Iterator[Place]:
 def sharing_warnings(
     grant: Grant, places: Collection[Place], alike: Collection[Place]
 ) -> Iterator[str]:
-    """Yield which *places* of a grant all users share, and their folders with them."""
+    """Yield a warning for each of the *places* of a grant that all users share."""
     shared = [place for place in places if isinstance(place, SharedPlace)]
     if len(shared) == len(places):
         yield (
-            "Authentication without $USER_ID in ObjectPrefix or "
-            f"{grant.policy_file or 'a policy'}; each user may do what the others may"
+            "there is Authentication, but no $USER_ID in ObjectPrefix or "
+            f"{grant.policy_file or 'a policy'}, so all users have the same permissions"
         )
         return
     for place in shared:
         if place in alike or place.has_a_whole_bucket:
             yield (
-                f"Authentication, but {grant.policy_file} allows each user "
-                f"{place.text}; there each may do what the others may, unless a Deny "
-                "forbids it"
+                f"there is Authentication, but {grant.policy_file} allows each user "
+                f"{place.text}; there all users have the same permissions, unless a "
+                "Deny takes them away"
             )

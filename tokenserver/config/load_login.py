@@ -1,4 +1,4 @@
-"""Authentication and DeniedUsersFile -> who checks login tokens."""
+"""Authentication and DeniedUsersFile -> the verifier of login tokens."""
 
 from __future__ import annotations
 
@@ -40,9 +40,9 @@ def load_denied(source: Source) -> dict[str, float]:
 def load_login(
     source: Source, key_sets: dict[str, JwksKeys], denied: Mapping[str, float]
 ) -> LoginVerifier | None:
-    """Return what checks the login tokens; None if nobody has to log in.
+    """Return the verifier of login tokens; None if nobody has to log in.
 
-    *key_sets* has the keys that were fetched before, by URL.
+    *key_sets* holds the keys fetched so far, by URL.
     """
     if not source.has_login:
         return None
@@ -81,7 +81,7 @@ def load_login(
 
 
 def check_named(section: Section) -> None:
-    """Note it if it is not said whose login tokens are meant, and for whom."""
+    """Note an empty Issuer or Audience."""
     if not section[table.ISSUER]:
         section.note(
             table.ISSUER.name, "is empty; it must be the iss of the login tokens"
@@ -89,15 +89,14 @@ def check_named(section: Section) -> None:
     if not section[table.AUDIENCE] or "" in section[table.AUDIENCE]:
         section.note(
             table.AUDIENCE.name,
-            "is empty; it must be the aud of the login tokens that are meant for this "
-            "server",
+            "is empty; it must be the aud of the login tokens for this server",
         )
 
 
 def load_keys(
     source: Source, section: Section, key_sets: dict[str, JwksKeys]
 ) -> Keys | None:
-    """Return the keys that login tokens are signed with, None if they are not right."""
+    """Return the keys that verify login tokens, None if they are wrong."""
     from tokenserver.login.jwks import JwksKeys
     from tokenserver.login.keys import public_key, secret_key
 

@@ -18,12 +18,12 @@ def wildcards(pattern: str) -> list[str]:
 
 
 class Pattern:
-    """A pattern of RAM, read character by character, to see where a text may lead.
+    """A pattern of RAM, read one character at a time, to see where a text can lead.
 
     After each character there is a set of positions in the pattern that the text may
-    have come to, the bits of a number.  A step is a few operations on such numbers, so
-    the work is linear in the text; there is nothing to go back to.  Sets are also found
-    for texts that are not known, such as the name of some user.
+    have reached; the set is a number, one bit for each position.  A step is a few
+    operations on such numbers and never goes back, so the work is linear in the text.
+    Such sets exist for unknown texts too, such as the name of some user.
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:

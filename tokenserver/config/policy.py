@@ -1,8 +1,8 @@
 """Session policy templates: JSON text with $PLACEHOLDERS in its strings.
 
-A template is parsed first and the values put into the parsed strings, so that no value
-can change the structure of the policy.  Where users log in, the rendered policy has
-USER_MARK in place of the user, and becomes complete for each of them.
+A template is parsed first, and the values are put into the parsed strings, so that no
+value can change the structure of the policy.  Where users log in, the rendered policy
+contains USER_MARK instead of a user ID, which is filled in for each user.
 
 Sources: "Policy elements" (RAM documentation), "AssumeRole" (STS API reference).
 """
@@ -30,17 +30,17 @@ from tokenserver.errors import ConfigError
 from tokenserver.login.users import MAX_USER_BYTES
 
 MAX_POLICY_BYTES = 2048  # the API page says characters, its error text bytes
-# Of the names of actions: GetObject is the shortest of OSS, and none is nearly so long.
+# Of the names of actions: GetObject is the shortest in OSS, and none is nearly so long.
 ACTION_LENGTHS = (9, 64)
 
 PLACEHOLDER = re.compile(r"\$([A-Za-z_][A-Za-z0-9_]*)")
 SETTING_OF = {  # what an empty placeholder lacks
     "BUCKET_NAME": "BucketName is empty",
     "OBJECT_PREFIX": "ObjectPrefix is empty",
-    "USER_ID": "there is no Authentication, which would say who the user is",
+    "USER_ID": "there is no Authentication, so users are not known",
 }
-# What is left in a text, after ours are filled in, of a placeholder of another tool, or
-# of one of ours without its $.  Percent-encoded bytes, such as %E7%85%A7, are not one.
+# A placeholder of another tool, or one of ours without its $, that is still in a text
+# after ours were filled in.  Percent-encoded bytes, such as %E7%85%A7, are not one.
 LEFT_OVER = re.compile(
     r"\$[A-Za-z_{(]\w*"
     r"|\{[^{}]*\}"
@@ -49,9 +49,9 @@ LEFT_OVER = re.compile(
     r"|(?<!\w)(?:BUCKET_NAME|OBJECT_PREFIX|USER_ID)(?!\w)"
 )
 
-# Stands for the user in a rendered policy, until one asks.  Nobody can guess it.
+# Replaces the user ID in a rendered policy until a user asks.  It cannot be guessed.
 USER_MARK = f"user-{secrets.token_hex(16)}"
-# What stands before the user in a resource, and in a condition value
+# The text before the user ID in a resource, and in a condition value
 USER_RESOURCE = re.compile(r"acs(:[^:]*){3}:[^*?]*/")
 USER_PREFIX = re.compile(r"([^*?]*/)?")
 
@@ -71,10 +71,10 @@ class SessionPolicy:
         return SessionPolicy(fill_in(self.text, "*"))
 
     def own_statements(self, user: str) -> list[dict[str, Any]]:
-        """Return the statements that allow something to *user* alone, as denials.
+        """Return the statements that allow something only to *user*, with Deny.
 
-        In a policy of the role they end what the tokens of *user* can do that those of
-        others cannot.
+        In a policy of the role they take from the tokens of *user* what no other user's
+        tokens can do.
         """
         found = []
         for statement in json.loads(self.text)["Statement"]:
@@ -98,10 +98,10 @@ def fill_in(policy: str, user: str) -> str:
 class PolicyTemplate:
     """A session policy with $PLACEHOLDERS in its strings.
 
-    Raises ConfigError unless *content* is a policy as AssumeRole takes one: a JSON
-    object with Version "1" and a list of statements ("Policy elements", RAM).  What is
-    not understood is refused, so that STS does not read it differently.  *where* is the
-    file's name for error messages.
+    Raises ConfigError unless *content* is a policy that AssumeRole accepts: a JSON
+    object with Version "1" and a list of statements ("Policy elements", RAM).  Unknown
+    elements are refused, because STS might read them differently.  *where* is the name
+    of the file, for error messages.
     """
 
     def __init__(self, where: str, content: bytes) -> None:
@@ -121,13 +121,13 @@ class PolicyTemplate:
             raise ConfigError(*found)
 
     def render(self, values: Mapping[str, str]) -> SessionPolicy:
-        """Return the policy, *values* in place of the placeholders.
+        """Return the policy with *values* instead of its placeholders.
 
-        The values go into parsed strings, so none can change the policy's structure.
-        Raises ConfigError for a placeholder without a value, for a policy that a user
-        ID might make larger than MAX_POLICY_BYTES, for a resource of which no bucket
-        can be, and for a $USER_ID that is not a folder of its own: users/$USER_ID*
-        would give the user al what belongs to alice.
+        The values go into parsed strings, so none can change the structure.  Raises
+        ConfigError for a placeholder without a value, for a policy that may become
+        larger than MAX_POLICY_BYTES with some user ID, for a resource that cannot be a
+        bucket, and if $USER_ID is not a complete folder name: users/$USER_ID* would
+        give user "a" the objects of user "ab".
         """
         texts = list(strings_of(self._document))
         self._refuse(p for _, text in texts for p in value_problems(text, values))
@@ -138,7 +138,7 @@ class PolicyTemplate:
             up_to = "up to " if USER_MARK in policy else ""
             raise ConfigError(
                 f"{self._where}: has {up_to}{size} bytes with its values filled in; "
-                f"a session policy may have {MAX_POLICY_BYTES}"
+                f"a session policy has at most {MAX_POLICY_BYTES}"
             )
         problems = [text_problem(*text) for text in strings_of(document)]
         for number, statement in enumerate(statements_of(document), 1):
@@ -164,7 +164,7 @@ class PolicyTemplate:
 
 
 def strings_of(part: Any, element: str = "") -> Iterator[tuple[str, str]]:
-    """Yield the element that each string of a policy is in, and the string."""
+    """Yield each string of a policy, with the element that it is in."""
     if isinstance(part, str):
         yield element, part
     elif isinstance(part, list):
@@ -177,7 +177,7 @@ def strings_of(part: Any, element: str = "") -> Iterator[tuple[str, str]]:
 
 
 def filled(part: Any, values: Mapping[str, str]) -> Any:
-    """Return a part of a policy with *values* in place of its placeholders."""
+    """Return a part of a policy with *values* instead of its placeholders."""
     if isinstance(part, str):
         return PLACEHOLDER.sub(lambda match: values[match[1]], part)
     if isinstance(part, list):
@@ -186,11 +186,11 @@ def filled(part: Any, values: Mapping[str, str]) -> Any:
 
 
 def value_problems(text: str, values: Mapping[str, str]) -> Iterator[str]:
-    """Yield which placeholders of *text* have no value."""
+    """Yield a problem for each placeholder of *text* without a value."""
     for name in PLACEHOLDER.findall(text):
         if name not in values:
             known = ", ".join(f"${known}" for known in values)
-            yield f"${name} is none of {known}"
+            yield f"${name} is not one of {known}"
         elif not values[name]:
             yield f"uses ${name}, but {SETTING_OF[name]}"
 
@@ -200,8 +200,8 @@ def text_problem(element: str, text: str) -> str:
     problem = left_over(text, "$BUCKET_NAME, $OBJECT_PREFIX or $USER_ID")
     if not problem and USER_MARK in text and not is_user_folder(element, text):
         problem = (
-            "is not of one user alone; $USER_ID must be a whole folder, as in "
-            "users/$USER_ID/, with no * or ? before it"
+            "is not the folder of one user; $USER_ID must be a complete folder name, "
+            "as in users/$USER_ID/, without * or ? before it"
         )
     elif not problem and element == "Resource":
         relative = relative_of(text)
@@ -214,26 +214,26 @@ def text_problem(element: str, text: str) -> str:
 
 
 def unmarked(text: str) -> str:
-    """Return a text of a rendered policy as the template has it."""
+    """Return a text of a rendered policy as it is in the template."""
     return text.replace(USER_MARK, "$USER_ID")
 
 
 def left_over(text: str, placeholders: str) -> str:
-    """Return what *text* has of a placeholder that was not filled in, or ""."""
+    """Return a problem if *text* has a placeholder that was not filled in, or ""."""
     match = LEFT_OVER.search(text.replace(USER_MARK, "\0"))
     if not match:
         return ""
     if match[0].startswith("${"):
-        return "has ${; a placeholder has no braces, as in users/$USER_ID/"
+        return "has ${; placeholders have no braces, as in users/$USER_ID/"
     found = match[0].replace("\0", "$USER_ID")
     return f"has {found!r:.60}, which is not filled in; use {placeholders}"
 
 
 def is_user_folder(element: str, text: str) -> bool:
-    """Return whether a resource or condition value is within a folder of one user.
+    """Return whether a resource or condition value is within the folder of one user.
 
-    Before the user stand all five parts of a resource: with fewer, or among them, the
-    ":" of a user such as acs:oss:x:y:my-bucket could make parts of its own.
+    The user ID must come after the first five parts of a resource: in fewer parts, or
+    among them, a user ID such as acs:oss:x:y:my-bucket could add parts with its ":".
     """
     form = {"Resource": USER_RESOURCE, "Condition": USER_PREFIX}.get(element)
     before, _, behind = text.partition(USER_MARK)
@@ -241,7 +241,7 @@ def is_user_folder(element: str, text: str) -> bool:
 
 
 def comparison_problems(statement: Statement) -> Iterator[str]:
-    """Yield which condition values are not of the kind that their operator compares."""
+    """Yield a problem for each condition value that its operator cannot compare."""
     for operator, key, values in statement.conditions:
         kind, is_right = OPERATORS[operator]
         for value in values:
@@ -251,36 +251,36 @@ def comparison_problems(statement: Statement) -> Iterator[str]:
 
 
 def list_problems(statement: Statement) -> Iterator[str]:
-    """Yield which tests of an Allow let users list what is not shown to be theirs.
+    """Yield a problem for each test of an Allow that may show the folders of others.
 
-    StringNotLike lets them list all but their own folder; and to whom the case does not
-    matter, the user Alice is the user alice.
+    StringNotLike lets users list everything but their own folder, and operators that
+    ignore case take the user Alice for the user alice.
     """
     for operator, key, _ in statement.conditions if statement.effect == "Allow" else ():
         if key == "oss:Prefix" and operator not in ("StringLike", "StringEquals"):
             yield (
                 f"{operator} of oss:Prefix allows users to list the folders of others; "
-                "allow what they may list with StringLike or StringEquals, and deny "
-                "the rest with Effect Deny"
+                "use StringLike or StringEquals to allow lists, and Effect Deny to "
+                "forbid some"
             )
 
 
 def action_warnings(statement: Statement) -> Iterator[str]:
-    """Yield which actions of an Allow are all there are."""
+    """Yield a warning for each Allow of all actions."""
     if statement.is_not_action:
         names = ", ".join(statement.actions)
-        yield f"NotAction allows everything the role may do but {names:.200}"
+        yield f"NotAction allows everything that the role may do except {names:.200}"
         return
     for action in statement.actions:
         pattern = Pattern(wildcards(action.casefold()))
         start = pattern.read(pattern.start, "oss:")
         ends = [pattern.read_unspelt(start, length) for length in ACTION_LENGTHS]
         if all(end & pattern.end for end in ends):
-            yield f'Action "{action}" allows everything the role may do'
+            yield f'Action "{action}" allows everything that the role may do'
 
 
 def resource_warnings(statement: Statement) -> Iterator[str]:
-    """Yield which resources of an Allow are in more than one bucket."""
+    """Yield a warning for each resource of an Allow in more than one bucket."""
     for resource in statement.resources if statement.is_about_oss else ():
         relative = relative_of(resource)
         if relative is None:
@@ -288,11 +288,11 @@ def resource_warnings(statement: Statement) -> Iterator[str]:
         if relative.takes_every_bucket:
             yield f'Resource "{resource}" allows every bucket'
         elif has_wildcard(relative.text.partition("/")[0]):
-            yield f'Resource "{resource}" allows every bucket whose name is like this'
+            yield f'Resource "{resource}" allows every bucket with such a name'
 
 
 def upload_warnings(allowed: Sequence[Statement]) -> Iterator[str]:
-    """Yield which actions an upload may lack."""
+    """Yield a warning if the actions of resumable upload are not all allowed."""
 
     def allows(action: str) -> bool:
         return any(statement.covers(action) for statement in allowed)
@@ -302,5 +302,5 @@ def upload_warnings(allowed: Sequence[Statement]) -> Iterator[str]:
     if allows("oss:PutObject") and missing:
         yield (
             f"allows oss:PutObject without {' and '.join(missing)}, "
-            "which resumable upload needs"
+            "which resumable uploads need"
         )

@@ -1,4 +1,4 @@
-"""Resources of a policy: which buckets and objects a pattern stands for.
+"""Resources of a policy: the buckets and objects that a pattern matches.
 
 Sources: "Policy elements" (RAM documentation), "Bucket naming" (OSS documentation).
 """
@@ -30,10 +30,10 @@ ARN_PARTS: tuple[Callable[[Pattern, int], int], ...] = (
 
 
 class Relative(NamedTuple):
-    """What a resource has behind acs:oss:<region>:<account>:, a bucket and an object.
+    """The part of a resource after acs:oss:<region>:<account>:, a bucket and an object.
 
-    It is what the pattern stands for from *start* on.  Where the resource has fewer
-    than five parts, *start* is what any region and account lead to.
+    It is the pattern from *start* on.  If the resource has fewer than five parts,
+    *start* has every position that some region and account lead to.
     """
 
     text: str
@@ -43,7 +43,7 @@ class Relative(NamedTuple):
 
     @property
     def takes_a_bucket(self) -> bool:
-        """Whether any bucket can be called so."""
+        """Whether a bucket can have this name."""
         shortest, longest = BUCKET_LENGTHS
         places = self.pattern.read_one_of(self.start, BUCKET_EDGE)
         for length in range(2, longest + 1):
@@ -55,7 +55,7 @@ class Relative(NamedTuple):
 
     @property
     def takes_every_bucket(self) -> bool:
-        """Whether it reaches into each bucket, whatever that is called."""
+        """Whether it matches objects in every bucket, whatever its name."""
         return all(
             self._is_at_an_end(self.pattern.read_unspelt(self.start, length))
             for length in BUCKET_LENGTHS
@@ -69,8 +69,8 @@ class Relative(NamedTuple):
 def relative_of(resource: str) -> Relative | None:
     """Return the pattern of buckets and objects in *resource*, None if not of OSS.
 
-    A wildcard does not go beyond a ":" of the first four, and the last of fewer parts
-    stands for all that is left: acs:oss:* is everything.
+    A wildcard does not match one of the first four ":", and if there are fewer parts,
+    the last one matches all the rest: acs:oss:* is everything.
     """
     *before, text = resource.split(":", 4)
     if before[:1] == ["acs"] and OTHER_SERVICE.fullmatch("".join(before[1:2])):

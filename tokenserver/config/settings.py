@@ -1,10 +1,10 @@
-"""The settings of config.json: one table for each object in it, and what reads them.
+"""The settings of config.json: a table for each object in the file, and their readers.
 
-A Setting has a name, what reads its value and says its bound, and a default.  A Section
-has the values of one object of the file; it notes each problem with file, key, value
-and bound, so that all of them are shown at once.
+A Setting has a name, a reader that checks its value, and a default.  A Section has the
+values of one object of the file; it notes each problem with file, key, value and bound,
+so that all of them are shown at once.
 
-The names are those of the reference packages where these have one.
+The names are those of the reference packages, where these have one.
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ from tokenserver.oss.terms import MAX_OBJECT_BYTES, TOKEN, TYPES
 T = TypeVar("T")
 
 # --- Readers --------------------------------------------------------------------
-# Each returns a value of config.json as it is used, or raises ValueError with a text
-# that goes behind the key: what is wrong, and what is allowed.
+# Each returns a value of config.json in the form in which it is used, or raises
+# ValueError with a text to put after the key: what is wrong, and what is allowed.
 
 Reader = Callable[[Any], T]
 
@@ -53,7 +53,7 @@ def flag(value: Any) -> bool:
 
 
 def section(value: Any) -> dict[str, Any]:
-    """Return an object, which has settings of its own."""
+    """Return a JSON object, which has its own settings."""
     if isinstance(value, dict):
         return value
     raise ValueError("must be an object, {...}")
@@ -69,10 +69,12 @@ def section_or_false(value: Any) -> dict[str, Any] | None:
 
 
 def key_text(value: Any) -> str:
-    """Return a part of a key pair, which no message repeats."""
+    """Return a part of a key pair.  The message of an error does not repeat it."""
     found = text(value)
     if found and not re.fullmatch(r"[!-~]+", found):
-        raise ValueError("contains a space or another character that no key has in it")
+        raise ValueError(
+            "contains a space or another character that cannot occur in a key"
+        )
     return found
 
 
@@ -148,7 +150,7 @@ def some_of(pattern: str, bound: str) -> Reader[tuple[str, ...]]:
 
 @dataclass(frozen=True)
 class Setting(Generic[T]):
-    """A setting, and what a file without it stands for."""
+    """A setting, and its value if the file does not have it."""
 
     name: str
     read: Reader[T]
@@ -177,7 +179,7 @@ STS_CALLS_PER_SECOND = STS_QUOTA * 4 // 5  # of this process, unless configured
 LEEWAY_SECONDS = 60
 MAX_LEEWAY_SECONDS = 300
 
-# What RAM and STS give out; an AccessKeySecret has 30 other letters and digits.
+# The form of IDs of RAM and STS; an AccessKeySecret is 30 other letters and digits.
 ACCESS_KEY_ID_FORM = re.compile(r"(LTAI|STS\.)[A-Za-z0-9]{1,124}")
 
 ACCESS_KEY_ID = Setting("AccessKeyID", key_text, "", is_secret=True)
@@ -347,14 +349,14 @@ CALLBACK_SETTINGS: tuple[Setting[Any], ...] = (
 )
 
 
-# --- What a file has of a table -------------------------------------------------
+# --- The values of a file -------------------------------------------------------
 
 
 class Section:
-    """The values that an object of the file *where* has for the settings *known*.
+    """The values for the settings *known* in one JSON object of the file *where*.
 
-    What it lacks, *common* may have.  Problems go into *problems*, which all sections
-    of a file share.
+    A setting that is missing here is looked for in *common*.  Problems are added to
+    *problems*, which all sections of a file share.
     """
 
     def __init__(
@@ -371,14 +373,14 @@ class Section:
         self._known = known
         self._names = {setting.name for setting in known}
         self._common = common
-        self._used: set[str] = set()  # of those that may have no effect
+        self._used: set[str] = set()  # names of settings that have an effect
 
     def __getitem__(self, setting: Setting[T]) -> T:
-        """Return the value of *setting*, its default if the one there is wrong."""
+        """Return the value of *setting*, or its default if the value is wrong."""
         return self.get(setting, setting.default)
 
     def get(self, setting: Setting[T], instead: T) -> T:
-        """Return the value of *setting*, or *instead* if the one there is wrong."""
+        """Return the value of *setting*, or *instead* if the value is wrong."""
         values = self._owner(setting.name).values
         if setting.name not in values:
             return setting.default
@@ -389,11 +391,11 @@ class Section:
             return instead
 
     def __contains__(self, setting: Setting[Any]) -> bool:
-        """Return whether the file has *setting* at all."""
+        """Return whether the file has *setting*, even with a wrong value."""
         return setting.name in self._owner(setting.name).values
 
     def note(self, name: str, problem: str) -> None:
-        """Remember what is wrong with the setting *name*."""
+        """Add a problem of the setting *name*."""
         self.problems.append(f"{self._owner(name).where}: {name} {problem}")
 
     def _owner(self, name: str) -> Section:
@@ -408,14 +410,14 @@ class Section:
         self._owner(setting.name)._used.add(setting.name)
 
     def idle(self, settings: Iterable[Setting[Any]]) -> Iterator[tuple[str, Any]]:
-        """Yield each of *settings* that is set to no effect: its name and value."""
+        """Yield name and value of each of *settings* that is set without effect."""
         for setting in settings:
             is_set = self.values.get(setting.name, "") != ""
             if is_set and setting.name not in self._used:
                 yield setting.name, self.values[setting.name]
 
     def unknown(self) -> Iterator[tuple[str, str]]:
-        """Yield each key that is no setting here, and a text that goes behind it."""
+        """Yield each key that is not a setting here, and a text to put after it."""
         names = [setting.name for setting in self._known]
         nearest = {name.lower(): name for name in reversed(names)}
         for key in sorted(set(self.values) - set(names)):
@@ -424,12 +426,12 @@ class Section:
             yield key, f"is not a setting{hint}"
 
     def refuse_unknown(self) -> None:
-        """Note each key that is no setting here."""
+        """Add a problem for each key that is not a setting here."""
         for key, problem in self.unknown():
             self.note(printable(key), problem)
 
     def shown(self) -> Iterator[tuple[str, str]]:
-        """Yield names and values of what is set here, without secrets."""
+        """Yield names and values of the settings in the file, without secrets."""
         for setting in self._known:
             value = self.values.get(setting.name)
             if setting.is_secret:

@@ -1,4 +1,4 @@
-"""One configuration while it is read: its file, and what was found in it so far."""
+"""A configuration that is being read: its file, and the findings so far."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from tokenserver.config.settings import AUTHENTICATION, GRANTS, SETTINGS, Sectio
 
 
 class Source:
-    """The file *path* and those that it names, which *read* reads.
+    """The file *path* and the files that it names, all read by *read*.
 
-    Raises ConfigError if it is not a JSON object.  All else that is wrong is collected
-    in *problems*.
+    Raises ConfigError if it is not a JSON object.  All other problems are collected in
+    *problems*.
     """
 
     def __init__(self, path: Path, read: Read) -> None:
@@ -36,15 +36,15 @@ class Source:
         return self.path.parent / name
 
     def warn(self, text: str, where: str = "") -> None:
-        """Note a warning about the file, or about its part *where*."""
+        """Add a warning about the file, or about its part *where*."""
         self.warnings.append(f"{where or self.path}: {text}")
 
     def warn_of_secret(self, path: Path) -> None:
-        """Note a warning if others may read a file with a secret."""
+        """Add a warning if others may read a file that contains a secret."""
         if is_open_to_others(path):
             self.warnings.append(others_may_read(path))
 
     def show(self, section: Section, name: str) -> None:
-        """Have what the section *name* sets shown, too."""
+        """Show the settings of the section *name*, too."""
         for setting, value in section.shown():
             self.shown[f"{name}: {setting}"] = value

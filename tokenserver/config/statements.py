@@ -1,7 +1,6 @@
 """The grammar of a session policy, and its statements.
 
-What is not understood is refused by its name, so that STS never reads a policy
-differently.
+Unknown elements are refused by name, because STS might read them differently.
 
 Sources: "Policy elements" (RAM documentation), "RAM policy overview" (OSS
 documentation).
@@ -75,8 +74,8 @@ COMPARISONS = (
     "GreaterThan",
     "GreaterThanEquals",
 )
-# "Policy elements" (RAM), IpAddressIncludeBorder in "RAM policy overview" (OSS): what
-# the values of each condition operator have to be
+# The values that each condition operator compares ("Policy elements", RAM;
+# IpAddressIncludeBorder is in "RAM policy overview", OSS)
 OPERATORS: dict[str, tuple[str, Callable[[str], bool]]] = {
     **{f"String{name}": ("a string", lambda _: True) for name in STRING_TESTS},
     **{f"Numeric{name}": ("a decimal number", is_number) for name in COMPARISONS},
@@ -89,7 +88,7 @@ OPERATORS: dict[str, tuple[str, Callable[[str], bool]]] = {
 
 
 def is_strings(value: Any) -> bool:
-    """Return whether *value* is a string, or a list of at least one, and no more."""
+    """Return whether *value* is a string, or a list of one or more strings."""
     items = value if isinstance(value, list) else [value]
     return bool(items) and all(isinstance(item, str) for item in items)
 
@@ -100,13 +99,13 @@ def strings(value: Any) -> tuple[str, ...]:
 
 
 def unknown_name(name: str, what: str, known: Iterable[str]) -> str:
-    """Return the problem of a *name* that is not known, though maybe in other case."""
+    """Return a problem about an unknown *name*; in another case it may be known."""
     hint = [f"; did you mean {one}?" for one in known if one.lower() == name.lower()]
     return f"{name!r:.100} is not {what}{''.join(hint)}"
 
 
 def policy_problems(document: dict[str, Any]) -> Iterator[str]:
-    """Yield why STS would refuse *document* as a policy, or might read it otherwise."""
+    """Yield why STS would refuse *document*, or might read it differently."""
     for name in document:
         if name not in ("Version", "Statement"):
             yield unknown_name(name, "an element of a policy", ["Version", "Statement"])
@@ -160,16 +159,16 @@ def condition_problems(condition: Any) -> Iterator[str]:
 
 
 def key_problems(key: str) -> Iterator[str]:
-    """Yield what is wrong with a condition key.  Keys that are not listed are taken."""
+    """Yield what is wrong with a condition key.  Keys not listed are allowed."""
     if "$" in key:
-        yield f"{key!r:.100} is a condition key, in which there are no placeholders"
+        yield f"{key!r:.100} is a condition key, which cannot have placeholders"
     for known in CONDITION_KEYS:
         if key != known and key.lower() == known.lower():
             yield unknown_name(key, "a condition key", [known])
 
 
 class Condition(NamedTuple):
-    """A test of a request: its key must compare so with one of the values."""
+    """A test of a request: *key* is compared with each of the values by *operator*."""
 
     operator: str
     key: str
@@ -178,7 +177,7 @@ class Condition(NamedTuple):
 
 @dataclass(frozen=True)
 class Statement:
-    """A statement of a policy that was found right."""
+    """A statement of a valid policy."""
 
     effect: str
     actions: tuple[str, ...]
@@ -187,7 +186,7 @@ class Statement:
     conditions: tuple[Condition, ...]
 
     def covers(self, action: str) -> bool:
-        """Return whether *action* is one that the statement is about."""
+        """Return whether the statement is about *action*."""
         listed = any(is_like(action.casefold(), a.casefold()) for a in self.actions)
         return listed != self.is_not_action
 
@@ -199,7 +198,7 @@ class Statement:
 
 
 def statements_of(document: Mapping[str, Any]) -> list[Statement]:
-    """Return the statements of a policy that was found right."""
+    """Return the statements of a valid policy."""
     return [
         Statement(
             effect=statement["Effect"],

@@ -1,4 +1,4 @@
-"""The TLS certificate that connections get, and its key."""
+"""The TLS certificate of the server, and its key."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ logger = logging.getLogger(__name__)
 
 
 class LiveTls(LiveFiles[ssl.SSLContext]):
-    """The TLS certificate in force, and its key.
+    """The current TLS certificate, and its key.
 
-    A renewed one is for new connections; those that are open go on.  Raises ConfigError
-    if the first one is wrong.
+    New connections get a renewed certificate; open ones keep theirs.  Raises
+    ConfigError if the first certificate is wrong.
     """
 
     name = "TLS certificate"
@@ -40,7 +40,7 @@ class LiveTls(LiveFiles[ssl.SSLContext]):
         super().__init__(partial(load_tls, certificate, key), clock)
 
     def taken_up(self, _before: ssl.SSLContext, _now: ssl.SSLContext) -> None:
-        """Log a warning about a key that others may read."""
+        """Log a warning if others may read the key."""
         if is_open_to_others(self._key):
             logger.warning("%s", others_may_read(self._key))
 
@@ -52,18 +52,18 @@ def load_tls(certificate: Path, key: Path, read: Read) -> ssl.SSLContext:
         raise ConfigError(f"{key}: is encrypted; this server cannot ask for a password")
 
     for path in dict.fromkeys((certificate, key)):
-        read(path)  # so that it is known what was loaded, and that it can be read
+        read(path)  # so that LiveFiles compares it, and a file that is missing is named
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.set_alpn_protocols(["http/1.1"])
-    # A client that goes away without close_notify has done nothing that needs an alert,
-    # and we still want to say close_notify when it is we who end its sending (drain()).
+    # A client that disconnects without close_notify is not an error, and must still get
+    # our own close_notify when we end the connection (drain()).
     context.options |= getattr(ssl, "OP_IGNORE_UNEXPECTED_EOF", 0)  # OpenSSL 3
-    context.options |= ssl.OP_NO_RENEGOTIATION  # which costs us more than a client
+    context.options |= ssl.OP_NO_RENEGOTIATION  # it costs the server more than a client
     try:
         context.load_cert_chain(certificate, key, no_password)
     except ssl.SSLError as error:
-        problem = "is no PEM certificate chain and key"
+        problem = "is not a PEM certificate chain with its key"
         if error.reason == "KEY_VALUES_MISMATCH":
             problem = "does not belong to the key"
         raise ConfigError(f"{certificate}: {problem} ({key})") from None

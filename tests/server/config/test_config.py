@@ -214,8 +214,8 @@ def test_the_shipped_config_json_names_what_is_to_be_filled_in(tmp_path: Path) -
         ),
         pytest.param(
             {"AccessKeySecret": f"{ACCESS_KEY_SECRET} "},
-            "AccessKeySecret contains a space or another character that no key "
-            "has in it",
+            "AccessKeySecret contains a space or another character that cannot occur "
+            "in a key",
             id="blank in the secret",
         ),
     ],
@@ -308,7 +308,7 @@ def test_both_spellings_of_the_access_key_id_are_read(tmp_path: Path) -> None:
             id="comma too many",
         ),
         pytest.param(b"[]", "must hold one JSON object, {...}", id="a list"),
-        pytest.param(b'{"a": 1, "a": 2}', "a stands there twice", id="a key twice"),
+        pytest.param(b'{"a": 1, "a": 2}', "a occurs twice", id="a key twice"),
         pytest.param(b'{"a": NaN}', "NaN is not a number", id="NaN"),
         pytest.param(b"\xff\xfe{\x00}\x00", "is not UTF-8 text", id="UTF-16"),
         pytest.param(b'{"a": "\\ud800"}', "is not UTF-8 text", id="half a surrogate"),
@@ -370,7 +370,7 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
 
     (warning,) = load_config(tmp_path / "config.json", read_file).warnings
 
-    assert "others may read it" in warning
+    assert "other users may read it" in warning
 
 
 def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
@@ -382,8 +382,8 @@ def test_no_session_policy_is_a_warning(tmp_path: Path) -> None:
 
 BUCKET_ONLY = "acs:oss:*:*:$BUCKET_NAME/*"
 NO_EFFECT = (
-    "{} is {!r}, but has no effect: no session policy takes ${} from it, so it limits "
-    "no token"
+    "{} is {!r}, but has no effect: no session policy uses ${} from it, so it "
+    "does not limit tokens"
 )
 NO_PREFIX = NO_EFFECT.format("ObjectPrefix", "photos/", "OBJECT_PREFIX")
 NO_BUCKET = NO_EFFECT.format("BucketName", "my-bucket", "BUCKET_NAME")
@@ -681,7 +681,7 @@ def test_a_wrong_edit_changes_nothing_and_is_logged_once(
     edited.path.write_bytes(content)
 
     assert [edited.session() for _ in range(3)] == ["client_name"] * 3
-    assert caplog.messages.count("the configuration read before stays in force") == 1
+    assert caplog.messages.count("the previous configuration remains in force") == 1
     assert str(edited.path) in caplog.text
 
 

@@ -16,8 +16,8 @@ from tokenserver.errors import ConfigError
 # --- Grants ---------------------------------------------------------------------
 
 NO_PATH = (
-    "c: Grants: {} is not a path for a grant; it must be one such as /avatars or "
-    "/albums/read, and not begin with /credentials, /upload-config, /healthz, "
+    "c: Grants: {} cannot be the path of a grant; use one such as /avatars or "
+    "/albums/read that does not begin with /credentials, /upload-config, /healthz, "
     "/readyz, /favicon.ico"
 )
 WRITE = policy(OBJECTS + "$OBJECT_PREFIX*", "oss:PutObject")
@@ -81,7 +81,7 @@ NO_OBJECTS: list[Any] = [None, 5, "p", [], True]
         ),
         pytest.param(
             {f"/{n}": {} for n in range(101)},
-            "c: Grants has more than 100 paths",
+            "c: Grants has 101 paths; it may have 100 at most",
             id="too many",
         ),
         *(

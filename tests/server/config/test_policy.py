@@ -114,7 +114,7 @@ def test_a_policy_may_have_2048_bytes() -> None:
     padding = 2048 - len(template(statement(Action="")).render(VALUES).text)
 
     assert len(template(statement(Action="a" * padding)).render(VALUES).text) == 2048
-    with pytest.raises(ConfigError, match=r"p\.txt: has 2049 bytes .* may have 2048"):
+    with pytest.raises(ConfigError, match=r"p\.txt: has 2049 bytes .* at most 2048"):
         template(statement(Action="a" * (padding + 1))).render(VALUES)
 
 
@@ -128,25 +128,25 @@ def test_bytes_are_counted_not_characters() -> None:
     [
         pytest.param(
             "$BUCKET/x",
-            ["p.txt: $BUCKET is none of $BUCKET_NAME, $OBJECT_PREFIX"],
+            ["p.txt: $BUCKET is not one of $BUCKET_NAME, $OBJECT_PREFIX"],
             id="unknown",
         ),
         pytest.param(
             "$BUCKET_NAMES/x",
-            ["p.txt: $BUCKET_NAMES is none of $BUCKET_NAME, $OBJECT_PREFIX"],
+            ["p.txt: $BUCKET_NAMES is not one of $BUCKET_NAME, $OBJECT_PREFIX"],
             id="longer than a known one",
         ),
         pytest.param(
             "$bucket_name",
-            ["p.txt: $bucket_name is none of $BUCKET_NAME, $OBJECT_PREFIX"],
+            ["p.txt: $bucket_name is not one of $BUCKET_NAME, $OBJECT_PREFIX"],
             id="in lower case",
         ),
         pytest.param(
             ["$A/$OBJECT_PREFIX", "$B$A"],
             [
-                "p.txt: $A is none of $BUCKET_NAME, $OBJECT_PREFIX",
+                "p.txt: $A is not one of $BUCKET_NAME, $OBJECT_PREFIX",
                 "p.txt: uses $OBJECT_PREFIX, but ObjectPrefix is empty",
-                "p.txt: $B is none of $BUCKET_NAME, $OBJECT_PREFIX",
+                "p.txt: $B is not one of $BUCKET_NAME, $OBJECT_PREFIX",
             ],
             id="several",
         ),
@@ -189,7 +189,7 @@ def test_a_nested_policy_is_refused_and_harms_nothing(depth: int) -> None:
         ),
         pytest.param(
             b'{"Version": "1", "Version": "1"}',
-            "Version stands there twice",
+            "Version occurs twice",
             id="twice",
         ),
     ],
@@ -292,7 +292,7 @@ NO_ELEMENT = "is not an element of a statement in a session policy"
         ),
         pytest.param(
             {"Condition": {"StringLike": {"oss:BucketTag/$BUCKET_NAME": "x"}}},
-            "'oss:BucketTag/$BUCKET_NAME' is a condition key, in which there are no "
+            "'oss:BucketTag/$BUCKET_NAME' is a condition key, which cannot have "
             "placeholders",
             id="a placeholder in a key",
         ),
@@ -489,7 +489,7 @@ def test_what_is_no_placeholder_may_be_in_a_prefix(prefix: str) -> None:
 @pytest.mark.parametrize(
     ("prefix", "behind", "expected"),
     [
-        ("a$", "{USER_ID}/*", "has ${; a placeholder has no braces"),
+        ("a$", "{USER_ID}/*", "has ${; placeholders have no braces"),
         ("{USER_ID}/", "*", "has '{USER_ID}', which is not filled in"),
         ("a{", "-user}/*", "has '{-user}', which is not filled in"),
         ("a%USER_ID", "%/*", "has '%USER_ID%', which is not filled in"),
@@ -507,7 +507,7 @@ def test_a_placeholder_put_together_out_of_two_texts_is_an_error(
 def test_braces_before_a_value_are_an_error() -> None:
     made = template(statement(Resource="acs:oss:*:*:my-bucket/$$OBJECT_PREFIX/*"))
 
-    with pytest.raises(ConfigError, match=r"has \${; a placeholder has"):
+    with pytest.raises(ConfigError, match=r"has \${; placeholders have"):
         made.render(VALUES | {"OBJECT_PREFIX": "{USER_ID}"})
 
 
@@ -589,8 +589,8 @@ def test_a_resource_that_may_be_of_a_bucket_is_accepted(resource: str) -> None:
 
 # --- Warnings -------------------------------------------------------------------
 
-ALL_ACTIONS = "allows everything the role may do"
-LIKE_THIS = "allows every bucket whose name is like this"
+ALL_ACTIONS = "allows everything that the role may do"
+LIKE_THIS = "allows every bucket with such a name"
 
 
 def warnings(**changes: Any) -> list[str]:
@@ -653,7 +653,7 @@ def test_all_actions_but_some_are_a_warning() -> None:
 
     assert template(statement(), deny).warnings() == []
     assert template(allow).warnings() == [
-        "p.txt: NotAction allows everything the role may do but oss:Delete*, "
+        "p.txt: NotAction allows everything that the role may do except oss:Delete*, "
         "oss:PutBucket*"
     ]
 
@@ -727,12 +727,12 @@ def test_a_resource_for_another_service_is_no_warning() -> None:
         (
             {"Action": "oss:PutObject"},
             "allows oss:PutObject without oss:ListParts and oss:AbortMultipartUpload, "
-            "which resumable upload needs",
+            "which resumable uploads need",
         ),
         (
             {"Action": ["oss:putobject", "oss:List*"]},
             "allows oss:PutObject without oss:AbortMultipartUpload, "
-            "which resumable upload needs",
+            "which resumable uploads need",
         ),
     ],
 )
@@ -781,7 +781,7 @@ def test_a_policy_of_a_reference_package_is_accepted(name: str) -> None:
     ]
     assert made.warnings() == (
         [
-            'p.txt: Action "oss:*" allows everything the role may do',
+            'p.txt: Action "oss:*" allows everything that the role may do',
             'p.txt: Resource "acs:oss:*" allows every bucket',
         ]
         if name == "all_policy"

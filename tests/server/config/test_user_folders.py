@@ -26,10 +26,10 @@ from tokenserver.login.users import MAX_USER_BYTES
 # --- Templates and prefixes that are refused ------------------------------------
 
 NO_FOLDER = (
-    "p: {!r} is not of one user alone; $USER_ID must be a whole folder, as in "
-    "users/$USER_ID/, with no * or ? before it"
+    "p: {!r} is not the folder of one user; $USER_ID must be a complete folder name, "
+    "as in users/$USER_ID/, without * or ? before it"
 )
-NO_SUCH = "p: ${} is none of $USER_ID, $BUCKET_NAME, $OBJECT_PREFIX"
+NO_SUCH = "p: ${} is not one of $USER_ID, $BUCKET_NAME, $OBJECT_PREFIX"
 
 
 @pytest.mark.parametrize(
@@ -105,8 +105,8 @@ def test_what_is_wrong_for_all_users_is_said_of_the_template() -> None:
         ),
         pytest.param(
             policy(OBJECTS + "users/${USER_ID}/*"),
-            f"p: 'acs:oss:*:*:{BUCKET}/users/${{USER_ID}}/*' has ${{; a placeholder "
-            "has no braces, as in users/$USER_ID/",
+            f"p: 'acs:oss:*:*:{BUCKET}/users/${{USER_ID}}/*' has ${{; placeholders "
+            "have no braces, as in users/$USER_ID/",
             id="braces",
         ),
         pytest.param(
@@ -141,7 +141,7 @@ def test_a_misspelt_user_id_is_no_part_of_a_template(
         ),
         (
             "users/${USER_ID}/",
-            "c: ObjectPrefix has ${; a placeholder has no braces, as in "
+            "c: ObjectPrefix has ${; placeholders have no braces, as in "
             "users/$USER_ID/",
         ),
     ],
@@ -155,7 +155,7 @@ def test_a_prefix_that_is_of_no_user_is_refused(
     assert first == expected
     assert (
         others
-        == ([NO_FOLDER.format(f"{prefix}*")] if "alone" in expected else [])[
+        == ([NO_FOLDER.format(f"{prefix}*")] if "one user" in expected else [])[
             : template == UPLOAD_PAGE
         ]
     )
@@ -168,7 +168,7 @@ def test_a_bucket_has_a_name_of_its_own() -> None:
 
 
 def test_nobody_is_a_user_without_authentication() -> None:
-    why = "but there is no Authentication, which would say who the user is"
+    why = "but there is no Authentication, so users are not known"
 
     prefix = problems(TEMPLATES[0].read_bytes(), logs_in=False)
     template = problems(
@@ -180,12 +180,12 @@ def test_nobody_is_a_user_without_authentication() -> None:
 
 
 SHARED = (
-    "c: Authentication without $USER_ID in ObjectPrefix or {}; each user may do what "
-    "the others may"
+    "c: there is Authentication, but no $USER_ID in ObjectPrefix or {}, so all users "
+    "have the same permissions"
 )
 OPEN = (
-    "c: Authentication, but p allows each user {}; there each may do what the others "
-    "may, unless a Deny forbids it"
+    "c: there is Authentication, but p allows each user {}; there all users have the "
+    "same permissions, unless a Deny takes them away"
 )
 
 
@@ -343,8 +343,8 @@ def test_a_list_of_all_but_some_is_refused_where_users_log_in(
 
     assert problems(statements(OWN, json.dumps(allow).encode())) == [
         f"p: Statement 2: {operator} of oss:Prefix allows users to list the folders of "
-        "others; allow what they may list with StringLike or StringEquals, and deny "
-        "the rest with Effect Deny"
+        "others; use StringLike or StringEquals to allow lists, and Effect Deny to "
+        "forbid some"
     ]
     assert problems(statements(OWN, json.dumps(deny).encode())) == []
     if "$" not in prefix:
@@ -402,6 +402,6 @@ def test_a_policy_must_fit_for_the_longest_user() -> None:
         assert len(Token(fits, user).text.encode()) == 2048
     assert len(Token(fits, "a").text) < 2048 - 100
     assert problem == (
-        "p: has up to 2049 bytes with its values filled in; a session policy may have "
-        "2048"
+        "p: has up to 2049 bytes with its values filled in; a session policy has at "
+        "most 2048"
     )

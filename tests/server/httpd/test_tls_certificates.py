@@ -114,17 +114,17 @@ WRONG_RENEWALS = [
     ),
     pytest.param(
         lambda files, pair: files.certificate.write_bytes(b"\xff\0garbage"),
-        "is no PEM certificate",
+        "is not a PEM certificate",
         id="garbage",
     ),
     pytest.param(
         lambda files, pair: files.certificate.write_bytes(pair.pem[:300]),
-        "is no PEM certificate",
+        "is not a PEM certificate",
         id="half a certificate",
     ),
     pytest.param(
         lambda files, pair: files.key.write_bytes(b""),
-        "is no PEM certificate",
+        "is not a PEM certificate",
         id="empty key",
     ),
     pytest.param(
@@ -162,7 +162,7 @@ def test_wrong_renewal_changes_nothing_is_logged_once_and_can_be_repaired(
 
     (reason, what_now) = lines(server, caplog)
     assert problem in reason
-    assert what_now == "the TLS certificate read before stays in force"
+    assert what_now == "the previous TLS certificate remains in force"
 
     files.write(pairs[1])
     server.look()
@@ -289,7 +289,7 @@ def test_wrong_file_is_named_in_one_line(
 
 
 def test_certificate_file_without_a_key_is_named(files: Files) -> None:
-    with pytest.raises(ConfigError, match=r"cert\.pem: is no PEM .* key") as error:
+    with pytest.raises(ConfigError, match=r"cert\.pem: is not a PEM .* key") as error:
         LiveTls(files.certificate, files.certificate)
 
     assert len(error.value.problems) == 1
@@ -310,7 +310,7 @@ def test_key_that_others_may_read_is_a_warning(
     loaded(files)
 
     assert caplog.messages == [
-        f"{files.key}: holds a secret and others may read it (chmod 600)"
+        f"{files.key}: contains a secret, and other users may read it; run chmod 600"
     ]
 
 
@@ -380,5 +380,7 @@ def test_wrong_certificate_exits_2(tmp_path: Path, files: Files) -> None:
     )
 
     assert result.returncode == 2
-    assert result.stderr.startswith(f"sts_server.py: {files.certificate}: is no PEM ")
+    assert result.stderr.startswith(
+        f"sts_server.py: {files.certificate}: is not a PEM "
+    )
     assert result.stderr.count("\n") == 1
