@@ -1,10 +1,10 @@
-"""Who is asking: the user of a login token.
+"""The user of a login token.
 
 An app with users has a login service that gives each of them a login token: a JSON Web
 Token, three base64url parts with dots between (header, claims, signature).
 
-    users.py        user IDs that can stand in a session policy, and their session names
-    strict_json.py  JSON that all parsers read alike
+    users.py        user IDs that are safe in a session policy, and their session names
+    strict_json.py  JSON that all parsers read in the same way
     keys.py         keys from files: an HS256 secret, or a public key in PEM
     jwks.py         keys from the URL where the login service publishes them
     verifier.py     LoginVerifier: a token in, its user or a LoginError out

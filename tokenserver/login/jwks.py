@@ -30,7 +30,7 @@ FETCH_PAUSE_SECONDS = 5.0  # after one fetch, before a token can cause another
 MAX_FETCHES = 4  # at once in the process, those counted that are overdue
 REFRESH_SECONDS = 600.0  # the age at which keys are fetched anew
 KEYS_SECONDS = 24 * 3600.0  # the age at which keys are used no longer
-# Some hosts refuse what calls itself Python-urllib.
+# Some hosts refuse the User-Agent Python-urllib.
 FETCH_HEADERS = {"Accept": "application/json", "User-Agent": "sts-server"}
 MAX_JWKS_BYTES = 1 << 20
 MAX_JWKS_KEYS = 100
@@ -38,14 +38,14 @@ URL = re.compile(r"(https?)://([^/?]*)([/?][!\"$-~]*)?")  # no user, and no frag
 
 
 class FetchError(Exception):
-    """The JWKS URL gave no keys; the text says why and has no part of the URL."""
+    """The JWKS URL gave no keys; the text says why, without any part of the URL."""
 
 
 NamedKey = tuple["str | None", Key]  # with its kid
 
 
 def key_of_jwk(jwk: Any) -> NamedKey | None:
-    """Return the key in a JWK, or None if it is not one for us (RFC 7517 section 5)."""
+    """Return the key in a JWK, or None if it cannot be used (RFC 7517 section 5)."""
     try:
         algorithm = ALGORITHM_OF_KTY[jwk["kty"]]  # none for oct: a secret is not public
         kid, operations = jwk.get("kid"), jwk.get("key_ops", ["verify"])
@@ -64,7 +64,7 @@ def key_of_jwk(jwk: Any) -> NamedKey | None:
 
 
 def keys_of_set(content: bytes) -> tuple[NamedKey, ...]:
-    """Return the keys in a JWK set that are for us.  Raises FetchError for none."""
+    """Return the usable keys of a JWK set.  Raises FetchError if there are none."""
     try:
         jwks = parse_object(content).get("keys")
     except NotStrict as error:
@@ -79,16 +79,16 @@ def keys_of_set(content: bytes) -> tuple[NamedKey, ...]:
 
 
 class NoRedirect(urllib.request.HTTPRedirectHandler):
-    """Leaves a redirect what it is, an answer other than 200."""
+    """Does not follow redirects: they are answers other than 200."""
 
     def redirect_request(self, *_args: Any) -> None:
-        """Return no new request."""
+        """Return None: no new request."""
 
 
 def read_url(url: str) -> bytes:
     """Return the answer of *url*.  Raises FetchError, OSError or HTTPException.
 
-    Time limits are for each part that arrives; see fetch().
+    The time limit starts again with each part that arrives; see fetch().
     """
     deadline = time.monotonic() + FETCH_SECONDS
     handlers: list[urllib.request.BaseHandler] = [NoRedirect()]
@@ -143,15 +143,15 @@ def failure_text(error: BaseException) -> str:
 class JwksKeys:
     """The keys that the login service publishes at *url*, a JWK set (RFC 7517).
 
-    Keys are fetched when the first token comes.  They are fetched anew when they are
-    REFRESH_SECONDS old, in the background, and when none fits a token, at most once in
-    FETCH_PAUSE_SECONDS: those who need it meanwhile share one flight, those who come
-    after it are refused at once.  A fetch that fails, or has no key for us, leaves the
-    keys in force until they are KEYS_SECONDS old.  Cache-Control is not looked at.
+    Keys are fetched when the first token comes.  They are fetched again in the
+    background when they are REFRESH_SECONDS old, and when no key fits a token, but at
+    most once in FETCH_PAUSE_SECONDS: tokens that need the fetch share it, and those
+    that come after it are refused at once.  If a fetch fails, or has no usable key, the
+    old keys are used until they are KEYS_SECONDS old.  Cache-Control is ignored.
 
-    A token's alg and, if it has one, its kid must select exactly one key.  If two keys
-    share a kid and type, neither is used: their order in the set must not matter.  The
-    headers jku, jwk, x5u and x5c are ignored.
+    The alg of a token and its kid, if there is one, must select exactly one key.  If
+    two keys share a kid and type, neither is used: their order in the set must not
+    matter. The headers jku, jwk, x5u and x5c are ignored.
 
     Raises ConfigError unless *url* is https, or http to this machine.
     """
@@ -176,7 +176,7 @@ class JwksKeys:
         self._failure = ""  # of the last fetch, or empty
 
     def find(self, header: Mapping[str, Any]) -> Key:
-        """Return the one key for a token of this header.
+        """Return the one key for a token with this header.
 
         Raises NotAuthenticated, or KeysUnavailable if there are no keys at all.
         """
@@ -235,7 +235,7 @@ class JwksKeys:
             self._failure, self._flight = failure, None
         if is_news and failure:
             logger.warning(
-                "no keys from %s: %s; those fetched before are used for %g hours",
+                "no keys from %s: %s; the previous keys are used for %g hours",
                 self._place,
                 failure,
                 KEYS_SECONDS / 3600,
@@ -246,7 +246,7 @@ class JwksKeys:
 
 
 def checked_url(url: str) -> str:
-    """Return *url* if keys may come from there.  Raises ConfigError."""
+    """Return *url* if it is allowed to give keys.  Raises ConfigError."""
     match = URL.fullmatch(url)
     try:
         host = parse_authority(match[2])[0] if match else ""
@@ -256,6 +256,6 @@ def checked_url(url: str) -> str:
         raise ConfigError("is not a URL such as https://login.example.com/jwks.json")
     if match[1] == "http" and not is_loopback(host):
         raise ConfigError(
-            "is plain HTTP; anyone on the way could replace the keys: use https"
+            "is plain HTTP; anyone on the network could replace the keys: use https"
         )
     return url

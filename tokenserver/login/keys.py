@@ -1,4 +1,4 @@
-"""Keys to verify login tokens with, each with the one algorithm it is used with.
+"""Keys that verify login tokens, each with the one algorithm it is used with.
 
 This module and tokenserver.login.verifier import PyJWT, so they are imported only where
 users log in.
@@ -28,7 +28,7 @@ from jwt.algorithms import HMACAlgorithm
 from tokenserver.errors import ConfigError
 
 if tuple(map(int, pyjwt_version.split(".")[:2])) < (2, 14):
-    # It takes a public key in DER for a secret.
+    # Older versions accept a public key in DER as a secret.
     raise ImportError(f"it is version {pyjwt_version}, and 2.14 or later is needed")
 
 MIN_SECRET_BYTES = 32  # RFC 7518 section 3.2
@@ -49,26 +49,27 @@ class Key:
         return frozenset((self.algorithm,))
 
     def find(self, _header: Mapping[str, Any]) -> Key:
-        """Return this key, for whatever header."""
+        """Return this key, whatever the header is."""
         return self
 
 
 class Keys(Protocol):
-    """Where a verifier has its keys from."""
+    """The keys of a verifier."""
 
     @property
     def algorithms(self) -> frozenset[str]:
         """What tokens may be signed with."""
 
     def find(self, header: Mapping[str, Any]) -> Key:
-        """Return the key for a token of this header.
+        """Return the key for a token with this header.
 
-        Its alg is one of ours and its kid, if it has one, a string.  Raises LoginError.
+        Its alg is a supported one, and its kid, if it has one, is a string.  Raises
+        LoginError.
         """
 
 
-# No secret: a PEM, an SSH key (RFC 4716 and OpenSSH), a JWK or a set of them.  All may
-# be public, and then everybody could sign with HS256.
+# These are not secrets: a PEM, an SSH key (RFC 4716 and OpenSSH), a JWK or a JWK set.
+# They may be public, and then anyone could sign with HS256.
 NO_SECRET = re.compile(
     rb"----[- ]BEGIN |\A\s*(?:sk-)?(?:ssh|ecdsa)-|\A[^\w{]*\{.*\"(?:kty|keys)\"",
     re.DOTALL,
@@ -76,7 +77,7 @@ NO_SECRET = re.compile(
 
 
 def secret_key(where: str, content: bytes) -> Key:
-    """Return the HS256 key that the file *where* holds, less one line end.
+    """Return the HS256 key in the file *where*, without the line end after it.
 
     Raises ConfigError if it is too short, or a public key (RFC 8725 section 2.1).
     """
@@ -104,12 +105,12 @@ def secret_key(where: str, content: bytes) -> Key:
 
 
 def public_key(where: str, content: bytes) -> Key:
-    """Return the public key that the file *where* holds in PEM.
+    """Return the public key in the file *where*, in PEM.
 
-    Its kind decides the algorithm.  Raises ConfigError for other kinds.
+    The kind of key decides the algorithm.  Raises ConfigError for other kinds.
     """
     if b"PRIVATE KEY" in content:
-        raise ConfigError(f"{where}: is a private key; only the public one is used")
+        raise ConfigError(f"{where}: is a private key; it must be the public key")
     try:
         key = load_pem_public_key(content)
     except Exception:  # ValueError and others; their texts are long
@@ -117,14 +118,14 @@ def public_key(where: str, content: bytes) -> Key:
     algorithm = algorithm_of(key)
     if not algorithm or content.count(b"-----BEGIN ") != 1:
         raise ConfigError(
-            f"{where}: must be one public key in PEM ({ACCEPTED_KEYS}); of a "
-            "certificate, openssl x509 -pubkey -noout prints it"
+            f"{where}: must be one public key in PEM ({ACCEPTED_KEYS}); for "
+            "a certificate, openssl x509 -pubkey -noout prints it"
         )
     return Key(algorithm, key)
 
 
 def algorithm_of(key: Any) -> str:
-    """Return the algorithm that *key* is used with, or "" for a kind not used here."""
+    """Return the algorithm that *key* is used with, or "" for other kinds of keys."""
     if isinstance(key, RSAPublicKey):
         return "RS256" if key.key_size >= MIN_RSA_BITS else ""
     if isinstance(key, EllipticCurvePublicKey):

@@ -1,8 +1,8 @@
-"""JSON that all parsers read alike: one reader for configuration, policies, JWTs, JWKS.
+"""JSON that all parsers read in the same way, for configuration, policies, JWTs, JWKS.
 
-Parsers differ over a name that stands twice in an object, over NaN and numbers beyond a
-float, over half a surrogate pair and over deep nesting (RFC 8259 sections 4, 6, 8, 9).
-All of that is refused here.
+Parsers differ about a name that occurs twice in an object, about NaN and numbers too
+large for a float, about half a surrogate pair, and about deep nesting (RFC 8259
+sections 4, 6, 8, 9).  All of these are refused here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ MAX_NESTING = 16  # levels of arrays and objects
 
 
 def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return an object of JSON.  Raises ValueError if a name stands there twice."""
+    """Return a JSON object.  Raises ValueError if a name occurs twice in it."""
     result = dict(pairs)
     if len(result) < len(pairs):
         counts = Counter(name for name, _ in pairs)
         twice = sorted(name for name, count in counts.items() if count > 1)
-        raise ValueError(f"{', '.join(twice)} stands there twice")
+        raise ValueError(f"{', '.join(twice)} occurs twice")
     return result
 
 
@@ -48,9 +48,9 @@ def is_deeper(value: Any, levels: int) -> bool:
 
 
 class NotStrict(ValueError):
-    """It is not JSON that all parsers read alike.
+    """It is not JSON that all parsers read in the same way.
 
-    *kind* says so without a word of the content, the text of the error says more.
+    *kind* says so without any part of the content; the text of the error says more.
     """
 
     def __init__(self, text: str, kind: str = "is not strict JSON") -> None:
@@ -59,7 +59,7 @@ class NotStrict(ValueError):
 
 
 def parse_object(content: bytes, encoding: str = "utf-8") -> dict[str, Any]:
-    """Return the JSON object that *content* is.
+    """Return the JSON object in *content*.
 
     Raises NotStrict if it is not a JSON object, or if parsers would disagree about it.
     """
@@ -86,5 +86,5 @@ def parse_object(content: bytes, encoding: str = "utf-8") -> dict[str, Any]:
 
 
 def too_deep() -> NotStrict:
-    """Return the error for JSON that some parsers give up on."""
+    """Return the error for JSON that some parsers cannot read."""
     return NotStrict("is nested too deeply", "is nested too deeply")

@@ -1,4 +1,4 @@
-"""User IDs: which can stand in an object prefix and a policy, and what STS calls them.
+"""User IDs: which are safe in an object prefix and a policy, and their session names.
 
 Sources: UAX #15 (normalization forms), "Object naming" (OSS documentation) and
 "AssumeRole" (STS API reference).
@@ -24,9 +24,10 @@ SAME_SESSION_NAME = re.compile(r"[A-Za-z0-9.@-]{2,64}")
 # Separators and wildcards of OSS, RAM and file systems, policy variables, quotes.
 SPECIAL = "/\\*?${}\"'`"
 
-# What shows nothing and has a category of visible characters: Default_Ignorable_Code_
+# Invisible characters whose category is that of visible ones: Default_Ignorable_Code_
 # Point of DerivedCoreProperties.txt, and blanks (Braille, hieroglyphs, Khitan filler,
-# null notehead).  U+FFFC and U+FFFD stand for what was lost, maybe of several users.
+# null notehead).  U+FFFC and U+FFFD replace lost characters, so two different users
+# could end up with the same ID.
 INVISIBLE = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180f\u2800\u3164\ufe00-\ufe0f\uffa0"
     "\ufffc\ufffd\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
@@ -35,22 +36,23 @@ REFUSED_CATEGORIES = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp", "Zs"))
 
 
 def user_id(text: str) -> str:
-    """Return *text* if it can be a user's part of an object prefix and a policy.
+    """Return *text* if it is safe in an object prefix and a policy.
 
-    Raises UserNotAllowed unless it is 1 to MAX_USER_BYTES of UTF-8, all visible, and
-    none of it means anything to paths, to policies or to what quotes them.  As it has
-    no slash and is not "." or "..", no user's folder is in another's; a template must
-    put a slash behind it, as "al" begins "alice".  %2F is three characters: OSS and RAM
-    compare names that were decoded once.  Case counts, as it does for OSS.
+    Raises UserNotAllowed unless it is 1 to MAX_USER_BYTES of UTF-8, all visible,
+    without characters that have a meaning in paths, in policies or in quoted text.  It
+    has no slash and is not "." or "..", so no user's folder can be inside another's.
+    Templates must add a slash after it: otherwise "al" also matches "alice".  %2F is
+    just three characters, because OSS and RAM compare names that were decoded once.
+    Case counts, as it does in OSS.
 
-    It must be its own NFKC form, so users stay apart whatever normalises them later:
-    of a text x and any form N of the four, NFKC(N(x)) = NFKC(x) (UAX #15), so if two
-    users had N(a) = N(b), then a = NFKC(a) = NFKC(b) = b.  That holds for characters
+    It must be in NFKC, so that users remain different whatever normalises them later:
+    for a text x and any form N of the four, NFKC(N(x)) = NFKC(x) (UAX #15), so if two
+    users had N(a) = N(b), then a = NFKC(a) = NFKC(b) = b.  This holds for characters
     that Unicode has assigned; others are refused.  A combining mark at the beginning
-    would join what stands before it.
+    would merge with the character before it.
     """
     if not isinstance(text, str) or not text:
-        raise UserNotAllowed("the user ID is empty, or no string")
+        raise UserNotAllowed("the user ID is empty or not a string")
     if USUAL.fullmatch(text):
         return text
     shown = f"user {text[:60]!a}"
@@ -64,7 +66,7 @@ def user_id(text: str) -> str:
     if len(text.encode()) > MAX_USER_BYTES:
         raise UserNotAllowed(f"{shown} has more than {MAX_USER_BYTES} bytes")
     if text in (".", ".."):
-        raise UserNotAllowed(f"{shown} means a folder")
+        raise UserNotAllowed(f"{shown} is the name of a folder in paths")
     if unicodedata.category(text[0]).startswith("M"):
         raise UserNotAllowed(f"{shown} begins with a combining mark")
     if unicodedata.normalize("NFKC", text) != text:
@@ -73,12 +75,12 @@ def user_id(text: str) -> str:
 
 
 def role_session_name(user: str) -> str:
-    """Return the RoleSessionName of an accepted *user*, another for each.
+    """Return the RoleSessionName of an accepted *user*, a different one for each.
 
-    ASCII letters, digits, ".", "@" and "-" stay, each other byte of the UTF-8 becomes
-    _XX, which urllib.parse.unquote(name.replace("_", "%")) undoes.  If that is not 2 to
-    64 characters, its beginning, "__", which the whole never contains, and 160 bits of
-    the user's SHA-256 in base32 are the name.
+    ASCII letters, digits, ".", "@" and "-" are kept; every other byte of the UTF-8
+    becomes _XX, which urllib.parse.unquote(name.replace("_", "%")) undoes.  If that is
+    not 2 to 64 characters, the name is its beginning, "__", which cannot occur in it
+    otherwise, and 160 bits of the user's SHA-256 in base32.
     """
     if SAME_SESSION_NAME.fullmatch(user):
         return user

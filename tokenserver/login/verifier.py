@@ -1,7 +1,8 @@
-"""Whose login token it is.
+"""The verifier of login tokens: a token in, its user out.
 
-PyJWT checks the signature and the values of the claims.  What two readers could take
-differently, and types that it does not look at, are refused here before.
+PyJWT checks the signature and the values of the claims.  Before that, tokens that two
+readers could understand differently are refused here, and so are wrong types that PyJWT
+does not check.
 """
 
 from __future__ import annotations
@@ -39,14 +40,14 @@ TOKEN_TYPES = ("jwt", "at+jwt", "application/at+jwt")  # RFC 7519, 9068 section 
 
 @dataclass(frozen=True)
 class LoginRules:
-    """What a login token must say.  Raises ConfigError."""
+    """The requirements for login tokens.  Raises ConfigError."""
 
     issuer: str  # iss, exactly
     audiences: tuple[str, ...]  # aud has one of them
     leeway_seconds: int  # that its clock and ours may differ
     user_claim: str = "sub"  # the claim at the top that has the user ID
-    # Users who are shut out: tokens whose iat is before these unix seconds, which may
-    # be infinite, and tokens without an iat.
+    # Users who are shut out: their tokens are refused if iat is before this time, in
+    # unix seconds and possibly infinite, or missing.
     denied: Mapping[str, float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -59,7 +60,7 @@ class LoginRules:
 
 
 class LoginVerifier:
-    """Says whose login token it is.
+    """Returns the user of a login token.
 
     *algorithms* can only narrow what *keys* allow.  Raises ConfigError if nothing
     is left.
@@ -73,7 +74,9 @@ class LoginVerifier:
         self._keys = keys
         unknown = sorted(set(algorithms) - set(ALGORITHMS))
         if unknown:
-            raise ConfigError(f"{unknown[0][:20]!a} is none of {', '.join(ALGORITHMS)}")
+            raise ConfigError(
+                f"{unknown[0][:20]!a} is not one of {', '.join(ALGORITHMS)}"
+            )
         self._algorithms = keys.algorithms & (set(algorithms) or keys.algorithms)
         if not self._algorithms:
             raise ConfigError(
@@ -99,7 +102,7 @@ class LoginVerifier:
                 issuer=self._rules.issuer,
                 leeway=self._rules.leeway_seconds,
             )
-            # Once more: PyJWT 2.10.0 took any part of the issuer for the whole of it.
+            # Checked again: PyJWT 2.10.0 accepted any part of the issuer.
             if claims["iss"] != self._rules.issuer:
                 raise NotAuthenticated("its iss is not Issuer")
             if not set(listed(claims["aud"])) & set(self._rules.audiences):
@@ -116,9 +119,9 @@ class LoginVerifier:
             raise NotAuthenticated(reason) from None
 
     def _header_of_valid_form(self, token: str) -> dict[str, Any]:
-        """Return the header of a token that readers cannot take in different ways.
+        """Return the header of a token that all readers understand in the same way.
 
-        Nothing is verified yet but the form.  Raises NotAuthenticated.
+        Only the form is checked here.  Raises NotAuthenticated.
         """
         parts = TOKEN.fullmatch(token) if len(token) <= MAX_TOKEN_BYTES else None
         if not parts:
@@ -159,11 +162,11 @@ def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:
     """Return what is wrong with a token's header, or ""."""
     algorithm, kind = header.get("alg"), header.get("typ", "JWT")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
-        return f"its alg is none of {', '.join(sorted(algorithms))}"
+        return f"its alg is not one of {', '.join(sorted(algorithms))}"
     if not isinstance(kind, str) or kind.lower() not in TOKEN_TYPES:
-        return "its typ is none of a login token"  # RFC 8725 section 3.11
+        return "its typ is not that of a login token"  # RFC 8725 section 3.11
     if not isinstance(header.get("kid", ""), str):
-        return "its kid is no string"
+        return "its kid is not a string"
     if "crit" in header or "b64" in header:  # RFC 7515 section 4.1.11, RFC 7797
         return "it has crit or b64 in its header"
     return ""
@@ -172,13 +175,13 @@ def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:
 def claims_problem(claims: dict[str, Any], user_claim: str) -> str:
     """Return which claim is missing or of a wrong type, or "".
 
-    PyJWT checks the values of exp, nbf and iat, but takes them from strings and
-    booleans too.  The types of iss and aud it checks itself.
+    PyJWT checks the values of exp, nbf and iat, but also accepts strings and booleans.
+    It checks the types of iss and aud itself.
     """
     for name in ("exp", "nbf", "iat"):
         value: Any = claims.get(name, None if name == "exp" else 0)
         if type(value) not in (int, float) or not 0 <= value <= MAX_TIME:
-            return f"its {name} is missing, or no time in seconds"
+            return f"its {name} is missing or not a time in seconds"
     if not isinstance(claims.get(user_claim), str):
-        return "its user claim is missing, or no string"
+        return "its user claim is missing or not a string"
     return ""

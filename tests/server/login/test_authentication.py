@@ -592,7 +592,7 @@ def test_a_broken_key_file_changes_nothing(
 
     assert login.request(headers=headers).status == 200
     assert login.request().status == 401
-    assert "the configuration read before stays in force" in caplog.messages
+    assert "the previous configuration remains in force" in caplog.messages
 
 
 def test_who_takes_authentication_away_by_mistake_does_not_open_the_server(
@@ -733,7 +733,7 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
 
     (warning,) = load_config(path, read_file).warnings
 
-    assert warning.startswith(f"{tmp_path}/HS256.key: holds a secret")
+    assert warning.startswith(f"{tmp_path}/HS256.key: contains a secret")
 
 
 def test_a_session_name_that_nobody_gets_is_a_warning(tmp_path: Path) -> None:

@@ -178,7 +178,7 @@ def test_a_list_that_becomes_wrong_leaves_the_last_one_in_force(
     assert status(server, "alice") == 403
     assert status(server, "bob") == 200
     assert "denied.txt: " in caplog.text
-    assert "the configuration read before stays in force" in caplog.messages
+    assert "the previous configuration remains in force" in caplog.messages
 
 
 def test_a_missing_list_ends_the_start_with_2(tmp_path: Path) -> None:

@@ -473,7 +473,7 @@ def test_the_first_fetch_is_tried_again_after_five_seconds(
     assert caught.value.reason == f"no keys from {place}: Connection refused"
     assert caplog.messages == [
         f"no keys from {place}: Connection refused; "
-        "those fetched before are used for 24 hours",
+        "the previous keys are used for 24 hours",
         f"keys from {place} again",
     ]
 

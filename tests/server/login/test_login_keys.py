@@ -152,7 +152,7 @@ def test_other_keys_are_refused_by_name(name: str) -> None:
 
     assert str(caught.value) == (
         "login.pem: must be one public key in PEM (RSA of 2048 bits or more, EC P-256 "
-        "and Ed25519); of a certificate, openssl x509 -pubkey -noout prints it"
+        "and Ed25519); for a certificate, openssl x509 -pubkey -noout prints it"
     )
 
 
