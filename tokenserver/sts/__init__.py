@@ -1,9 +1,9 @@
-"""Tokens: AssumeRole within the quota of STS, and each token for all who may share it.
+"""Tokens: AssumeRole calls within the quota of STS, and tokens that are reused.
 
     causes.py  why a connection failed, by the type of the exception
-    gate.py    CallGate: so many calls at once, and so many a second
+    gate.py    CallGate: limits on calls at once and on calls per second
     client.py  StsClient: AssumeRole through the STS SDK, within a deadline
-    tokens.py  TokenCache: a token for all who ask for the same, through an outage too
+    tokens.py  TokenCache: one token for equal requests, also through an outage
 
 client.py imports the SDK, which takes most of the time that the server needs to start.
 

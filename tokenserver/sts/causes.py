@@ -1,8 +1,8 @@
 """Why a connection failed, by the types of the exceptions that led to it.
 
 The SDK wraps an exception of requests, which wraps one of urllib3, which wraps one of
-the system; each has the one before as its cause or context.  Their texts have the URL,
-and so the session policy in it, and are never looked at.
+the system; each has the one before as its cause or context.  Their texts contain the
+URL, and with it the session policy, so they are never read.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ NO_ROUTE = (errno.ENETUNREACH, errno.EHOSTUNREACH)
 
 
 def chain(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield *error* and what led to it."""
+    """Yield *error* and the errors that led to it."""
     seen: set[int] = set()
     while error is not None and id(error) not in seen:
         seen.add(id(error))

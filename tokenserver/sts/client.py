@@ -1,7 +1,7 @@
 """AssumeRole through the STS SDK, within a deadline whatever STS does.
 
-What can go wrong becomes one StsError here.  The SDK's own texts have the URL, and so
-the session policy, in them, and do not leave this module.
+Everything that can go wrong becomes an StsError here.  The texts of the SDK contain the
+URL, and with it the session policy, and do not leave this module.
 """
 
 from __future__ import annotations
@@ -57,24 +57,25 @@ TIME_FORMAT = "%Y-%m-%dT%H:%M:%SZ"
 EXPIRATION = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", re.ASCII)
 CODE = re.compile(r"[\w.-]{1,100}", re.ASCII)
 
-# What an STS message could reveal: the string to sign repeats the whole request.
+# Parts of STS messages that could reveal something: the string to sign repeats the
+# whole request.
 REVEALING = re.compile(
     r"server string to sign is.*|acs:ram:\S*|https?://\S*", re.DOTALL
 )
 
-# The logger names of the SDK and what it stands on.  They print requests with their
-# signatures, URLs with the session policy, and tracebacks.
+# The loggers of the SDK and of its dependencies.  They print requests with signatures,
+# URLs with the session policy, and tracebacks.
 for _name in ("darabonba-core", "alibabacloud-tea", "credentials", "urllib3"):
     logging.getLogger(_name).handlers = [logging.NullHandler()]
     logging.getLogger(_name).propagate = False
 
 
 class BoundedAdapters:
-    """Makes the HTTP adapters of the SDK's sessions, as *make* does, but bounded.
+    """Makes the HTTP adapters of the SDK's sessions, as *make* does, but with limits.
 
-    The SDK reads an answer whole, whatever its size, and unpacks it: 61 KB of gzip can
-    become a gigabyte.  Here at most ANSWER_BYTES are read, as they come, and an answer
-    that is packed or that redirects is refused: STS does neither.
+    The SDK reads an answer of any size and decompresses it: 61 KB of gzip can become a
+    gigabyte.  Here at most ANSWER_BYTES are read, and an answer that is compressed or a
+    redirect is refused, because STS sends neither.
     """
 
     def __init__(self, make: Callable[..., Any]) -> None:
@@ -95,9 +96,9 @@ class BoundedAdapters:
         if len(content) > ANSWER_BYTES:
             problem = f"an answer of more than {ANSWER_BYTES} bytes"
         elif response.headers.get("Content-Encoding", "identity") != "identity":
-            problem = "an answer that is packed, though no packing was asked for"
+            problem = "a compressed answer, although none was requested"
         elif response.is_redirect:
-            problem = "an answer that redirects"
+            problem = "a redirect instead of an answer"
         if problem:
             response.close()
             raise failed(Cause.NOT_STS, problem)
@@ -110,7 +111,7 @@ DaraCore.get_adapter = BoundedAdapters(DaraCore.get_adapter)
 
 @dataclass(frozen=True)
 class CallerIdentity:
-    """Who a key pair belongs to, as GetCallerIdentity says."""
+    """The owner of a key pair, as GetCallerIdentity names it."""
 
     account_id: str
     arn: str
@@ -120,7 +121,7 @@ class CallerIdentity:
 class StsClient:
     """AssumeRole, with one retry, within DEADLINE_SECONDS whatever STS does.
 
-    *rate* returns how many calls a second there may be.  *clock* is the wall clock.
+    *rate* returns the allowed calls per second.  *clock* is the wall clock.
     """
 
     def __init__(
@@ -141,15 +142,15 @@ class StsClient:
         return self._within_deadline(partial(self._assume_role, call))
 
     def caller_identity(self, call: AssumeRoleCall) -> CallerIdentity:
-        """Return who the key pair of *call* belongs to.  Raises StsError."""
+        """Return the owner of the key pair of *call*.  Raises StsError."""
         return self._within_deadline(partial(self._ask_identity, call))
 
     def calls_in_flight(self) -> int:
-        """Return how many calls are under way, those that are overdue among them."""
+        """Return the number of calls under way, including overdue ones."""
         return self._gate.entered
 
     def _within_deadline(self, attempt: Callable[[float], T]) -> T:
-        """Return what *attempt* does before the deadline it is given, maybe retried.
+        """Return the result of *attempt*, which gets a deadline and may be retried.
 
         Raises StsError.
         """
@@ -166,7 +167,7 @@ class StsClient:
             raise failed(Cause.NO_ANSWER, detail) from None
 
     def _retried(self, attempt: Callable[[float], T], deadline: float) -> T:
-        """Return what *attempt* does, at the second time if the first one may pass."""
+        """Return the result of *attempt*, trying again after a temporary failure."""
         try:
             return attempt(deadline)
         except StsError as error:
@@ -211,7 +212,7 @@ class StsClient:
     def _send(
         self, call: AssumeRoleCall, deadline: float, method: str, *request: Any
     ) -> Any:
-        """Return what *method* of the SDK does.  Raises StsError."""
+        """Return the result of *method* of the SDK.  Raises StsError."""
         left = max(0.1, deadline - time.monotonic())
         options = RuntimeOptions(  # milliseconds
             connect_timeout=int(min(CONNECT_SECONDS, left) * 1000),
@@ -225,7 +226,7 @@ class StsClient:
             raise failure(error) from None
 
     def _sdk_for(self, call: AssumeRoleCall) -> Any:
-        """Return the SDK client, made anew only for another endpoint or key pair."""
+        """Return the SDK client; a new one only for another endpoint or key pair."""
         key = (
             call.protocol,
             call.endpoint,
@@ -249,7 +250,7 @@ class StsClient:
             return self._sdk
 
     def _credentials(self, response: Any, asked_at: float) -> Credentials:
-        """Return the credentials in an HTTP 200, which the SDK does not check."""
+        """Return the credentials in an HTTP 200; the SDK does not check them."""
         body = getattr(response, "body", None)
         values = texts_of(getattr(body, "credentials", None), CREDENTIAL_FIELDS)
         if not values:
@@ -262,14 +263,14 @@ class StsClient:
 
 
 def texts_of(found: Any, names: tuple[str, ...]) -> dict[str, str]:
-    """Return the attributes *names* of what the SDK read, {} unless all are texts."""
+    """Return the attributes *names* of an SDK object, {} unless all are strings."""
     values = {name: getattr(found, name, None) for name in names}
     is_whole = all(isinstance(value, str) and value for value in values.values())
     return values if is_whole else {}  # type: ignore[return-value]
 
 
 def failure(error: Exception) -> StsError:
-    """Return what an SDK error means that holds no answer of STS."""
+    """Return the StsError for an error of the SDK without an answer of STS."""
     inner = getattr(error, "inner_exception", None) or error
     if isinstance(inner, StsError):  # from BoundedAdapters or DefaultCredentials
         return inner
@@ -282,7 +283,7 @@ def failure(error: Exception) -> StsError:
 def refusal(error: Any) -> StsError:
     """Return an error answer of STS with its own Code and Message.
 
-    The SDK's texts have the status and RequestId mixed in; the bare ones are in *data*.
+    The texts of the SDK mix in the status and RequestId; the original is in *data*.
     """
     data = error.data if isinstance(error.data, dict) else {}
     code = str(error.code)
@@ -304,7 +305,7 @@ def refusal(error: Any) -> StsError:
 
 
 def denied_by(error: Any) -> str:
-    """Return PolicyType and NoPermissionType of an answer that has them, or "".
+    """Return PolicyType and NoPermissionType if the answer has them, or "".
 
     They are members of its AccessDeniedDetail ("How do I troubleshoot an access denied
     error?", RAM).
@@ -316,7 +317,7 @@ def denied_by(error: Any) -> str:
 
 
 def instant(expiration: str) -> float:
-    """Return the unix seconds of a time in the API's form.  Raises ValueError."""
+    """Return a time in the form of the API as unix seconds.  Raises ValueError."""
     if not EXPIRATION.fullmatch(expiration):
         raise ValueError("is not a time")
     moment = datetime.strptime(expiration, TIME_FORMAT)
@@ -332,10 +333,10 @@ def is_later(expiration: str, now: float) -> bool:
 
 
 class DefaultCredentials:
-    """The default credential chain, which is not searched again right after it failed.
+    """The default credential chain, with a pause after a search that failed.
 
-    Its last link asks the metadata service of ECS, which off the cloud answers nobody:
-    each search that finds nothing takes 2 s.
+    Its last link asks the metadata service of ECS, which does not answer outside the
+    cloud: each search that finds nothing takes 2 s.
     """
 
     def __init__(
@@ -351,9 +352,9 @@ class DefaultCredentials:
         self._search_again_at = -float("inf")
 
     def get_credential(self) -> Any:
-        """Return the credentials to sign with, as the SDK wants them.
+        """Return the credentials to sign with, in the form of the SDK.
 
-        Raises StsError, saying what was looked for.
+        Raises StsError, which says where the chain looked.
         """
         if self._is_found:  # the chain stays with what it found, and renews it
             return self._ask()

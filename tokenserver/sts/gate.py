@@ -1,4 +1,4 @@
-"""How many AssumeRole calls there are at once, and how many a second."""
+"""Limits on AssumeRole calls at once, and on calls per second."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ MAX_CALLS = 32  # at once, including abandoned ones that still wait for STS
 
 
 class CallGate:
-    """Lets AssumeRole calls through: MAX_CALLS at once, and evenly, *rate()* a second.
+    """Lets AssumeRole calls through: up to MAX_CALLS at once, and *rate()* per second.
 
     The quota of STS is per second, but STS does not say when its seconds start.  Bursts
     in two of our seconds could fall into one of theirs, so calls are spaced evenly.
@@ -42,9 +42,9 @@ class CallGate:
         """
         rate = self._rate()
         with self._lock:
-            # An estimate, since nobody knows when places become free: at 80 a second,
-            # the turn of a call behind 100 others comes 1.25 s after the next one.
-            # Refused here it hears so at once; its turn is taken below all the same.
+            # An estimate, because nobody knows when places become free: at 80 per
+            # second, a call behind 100 others has its turn 1.25 s after the next call.
+            # Here a call is only refused early; its real turn is taken below.
             turn_at = max(self._clock(), self._next_turn_at)
             if turn_at + self._waiting / rate > deadline:
                 raise too_many(rate)
@@ -64,7 +64,7 @@ class CallGate:
             raise
 
     def wait_for_turn(self, deadline: float) -> None:
-        """Return when another request may be sent.  Raises StsError."""
+        """Return the time at which another request may be sent.  Raises StsError."""
         rate = self._rate()
         with self._lock:
             now = self._clock()
@@ -83,5 +83,7 @@ class CallGate:
 
 def too_many(rate: int) -> StsError:
     """Return the error for a call whose turn would come too late."""
-    detail = f"StsCallsPerSecond is {rate}, and more are waiting"
+    detail = (
+        f"more calls are waiting than StsCallsPerSecond, {rate}, lets through in time"
+    )
     return failed(Cause.OWN_RATE, detail)

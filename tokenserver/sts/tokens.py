@@ -1,4 +1,4 @@
-"""One token for all who ask for the same, kept while young and through an outage."""
+"""One token for equal requests, reused while it is new and through an outage."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Freshness(enum.Enum):
 
 @dataclass
 class Entry:
-    """What is known of one call."""
+    """The token of one call, and the call under way for the next."""
 
     token: Token | None = None
     fetched_at: tuple[float, float] = (0.0, 0.0)  # by the wall clock, and the monotonic
@@ -65,7 +65,7 @@ class TokenCache:
 
     Age and validity are measured by both clocks, and the more pessimistic one wins: the
     wall clock runs while the machine sleeps, the monotonic clock is never set back.
-    TOKENS_KEPT are kept: the longest unused makes room.
+    Up to TOKENS_KEPT tokens are kept; the one unused for longest makes room.
     """
 
     def __init__(
@@ -88,7 +88,7 @@ class TokenCache:
         reuse_seconds: int,
         needed_seconds: int = SDK_REFRESH_MARGIN_SECONDS,
     ) -> Token:
-        """Return a token for *call*; with a reuse time of 0 each is a new one.
+        """Return a token for *call*; with a reuse time of 0, always a new one.
 
         It is valid for more than *needed_seconds*.  Raises StsError.
         """
@@ -115,14 +115,14 @@ class TokenCache:
         return self._new(failure, flight, lead)
 
     def forget(self, users: Collection[str]) -> None:
-        """Keep no token of these *users*, though one may be on its way to them."""
+        """Forget the tokens of these *users*; a reply under way may still have one."""
         with self._lock:
             for call in list(self._entries):
                 if call.user in users:
                     del self._entries[call]
 
     def _entry(self, call: UserCall) -> Entry:
-        """Return the entry of *call*, which is now the last that was used."""
+        """Return the entry of *call*, and mark it as used last."""
         entry = self._entries.get(call)
         if entry is None:
             entry = self._entries[call] = Entry()
@@ -154,9 +154,9 @@ class TokenCache:
     def _join(
         self, call: UserCall, entry: Entry
     ) -> tuple[Future[Token] | None, Lead | None]:
-        """Return the flight to wait for, and what leads it if it is a new one.
+        """Return the flight to wait for, and its leader if it is new.
 
-        There is none right after one failed.  Called with the lock held.
+        Right after a failure there is none.  Called with the lock held.
         """
         if entry.flight is not None or self._monotonic() < entry.retry_at:
             return entry.flight, None
@@ -169,7 +169,7 @@ class TokenCache:
         flight: Future[Token] | None,
         lead: Lead | None,
     ) -> Token:
-        """Return the token of *flight*, which is led here if it is new."""
+        """Return the token of *flight*; if the flight is new, lead it."""
         if flight is None:
             assert failure  # or there would be a flight
             raise StsError(failure)
@@ -188,8 +188,8 @@ class TokenCache:
     ) -> Token:
         """Return the token of *flight* if it comes soon, else the *old* one.
 
-        Nobody waits while STS fails and may recover.  What it refuses permanently is
-        not bridged.
+        Nobody waits while STS has a temporary failure.  After a permanent refusal the
+        old token is not handed out.
         """
         self._in_background(lead)
         if failure and failure.is_temporary:
@@ -232,8 +232,8 @@ class TokenCache:
                 is_news, self._is_failing = not self._is_failing, True
             if is_news:
                 logger.warning(
-                    "STS gives no token: %s (%s); those that it gave before are handed "
-                    "out while they last, if this is temporary",
+                    "STS gives no tokens: %s (%s); if this is temporary, previous "
+                    "tokens are handed out while they are valid",
                     failure.code,
                     failure.detail,
                 )

@@ -351,19 +351,25 @@ def packed(size: int) -> bytes:
             "more than 65536 bytes",
             id="endless",
         ),
-        pytest.param(answer(packed(9), Content_Encoding="gzip"), "packed", id="packed"),
+        pytest.param(
+            answer(packed(9), Content_Encoding="gzip"),
+            "a compressed answer",
+            id="packed",
+        ),
         pytest.param(
             answer(packed(50_000_000), 403, Content_Encoding="gzip"),
-            "packed",
+            "a compressed answer",
             id="4xx: packed, large",
         ),
-        pytest.param(answer(b"", Content_Encoding="deflate"), "packed", id="deflate"),
         pytest.param(
-            answer(b"", 302, Location="/elsewhere"), "redirects", id="redirects"
+            answer(b"", Content_Encoding="deflate"), "a compressed answer", id="deflate"
+        ),
+        pytest.param(
+            answer(b"", 302, Location="/elsewhere"), "a redirect", id="redirects"
         ),
         pytest.param(
             answer(b"", 307, Location="https://127.0.0.1:1/"),
-            "redirects",
+            "a redirect",
             id="redirects to HTTPS",
         ),
     ],

@@ -377,7 +377,7 @@ def test_the_log_says_once_that_sts_fails_and_once_that_it_is_back(
     world.get()
 
     failed, back = caplog.messages
-    assert failed.startswith("STS gives no token: SDK.ServerUnreachable (connection")
+    assert failed.startswith("STS gives no tokens: SDK.ServerUnreachable (connection")
     assert back == "STS gives tokens again"
 
 
