@@ -1,7 +1,7 @@
-"""Whether the bucket is there, where it is, and whether web pages may upload to it.
+"""Whether the bucket exists, in which region, and whether web pages may upload to it.
 
-OSS says so without a signature: who may not list a bucket hears that it is there, that
-it is not, or that it is in another region.
+OSS says so even to a request without a signature: its error code tells whether the
+bucket exists, and whether it is in another region.
 
 Sources: "GetBucket (ListObjects)", "OPTIONS", "Cross-origin resource sharing" and the
 error codes 0003-00001403 and 0015-00000101 (OSS documentation).
@@ -35,9 +35,9 @@ def look_at_buckets(
     origins: Collection[str] | None,
     language: Language = "en",
 ) -> Iterator[Finding]:
-    """Yield what is found of *buckets*, with remedies in *language*.
+    """Yield the findings about *buckets*, with remedies in *language*.
 
-    Pages of *origins* are to upload to them; None stands for pages that are not known.
+    Pages of *origins* upload to them; None means that the pages are not known.
     """
     for bucket in sorted(buckets, key=lambda one: (one.name, one.host)):
         found = look_at_bucket(bucket, language)
@@ -52,7 +52,7 @@ def look_at_buckets(
 
 
 def look_at_bucket(bucket: Bucket, language: Language) -> Finding:
-    """Return whether the bucket is where it is said to be."""
+    """Return whether the bucket is in its configured place."""
 
     def finding(level: str, text: str, remedy: Text | None = None) -> Finding:
         said = remedy.said(language, **values) if remedy else ""
@@ -79,14 +79,14 @@ def look_at_bucket(bucket: Bucket, language: Language) -> Finding:
     if answer.status_code == 200:
         return finding(WARNING, f"{where}: is public", bucket_texts.PUBLIC)
     if code == "AccessDenied":
-        return finding(OK, f"{where}: is there, and not public")
+        return finding(OK, f"{where}: exists and is not public")
     return finding(WARNING, text)
 
 
 def look_at_cors(
     bucket: Bucket, origin: str, level: str, language: Language
 ) -> Finding:
-    """Return whether pages of *origin* may upload; if not, it is of *level*."""
+    """Return whether pages of *origin* may upload; if not, with this *level*."""
 
     def finding(level: str, text: str, remedy: Text | None = None) -> Finding:
         values = {"bucket": bucket.name, "origin": origin}

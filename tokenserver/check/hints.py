@@ -1,6 +1,6 @@
-"""What to change when AssumeRole gives no token, and where.
+"""The hint for an error of AssumeRole: what to change, and where.
 
-The words are in texts.py and hint_texts.py; here it is decided which ones apply.
+The texts are in texts.py and hint_texts.py; this module chooses among them.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def hint(
 ) -> str:
     """Return what to change and where, in a sentence or two, or "".
 
-    *owner* is who the key pair belongs to, if that is known.
+    *owner* is the owner of the key pair, if known.
     """
     if failure.code == "NoPermission":
         return denial(failure, call, owner, language)
@@ -80,7 +80,7 @@ def hint(
 
 
 def sentences(language: Language, *said: str) -> str:
-    """Return sentences one after the other."""
+    """Return the sentences, one after the other."""
     return ("" if language == "zh" else " ").join(said)
 
 
@@ -97,14 +97,14 @@ def template(failure: Failure) -> Text | None:
 
 
 def key_of(call: AssumeRoleCall, language: Language) -> str:
-    """Return how to speak of the key that *call* is signed with."""
+    """Return words for the key that *call* is signed with."""
     if ACCESS_KEY_ID_FORM.fullmatch(call.access_key_id):
         return KEY.said(language, id=call.access_key_id)
     return (KEY_UNSHOWN if call.access_key_id else KEY_OF_CHAIN).said(language)
 
 
 def capital(text: str) -> str:
-    """Return *text* as a sentence begins."""
+    """Return *text* with a capital first letter."""
     return text[:1].upper() + text[1:]
 
 
@@ -122,8 +122,8 @@ def denial(
 ) -> str:
     """Return the hint for NoPermission, which has several causes.
 
-    STS names the policy that denied the call in an AccessDeniedDetail, but not in
-    every answer.
+    STS names the policy that denied the call in AccessDeniedDetail, but not in every
+    answer.
     """
     if "root account" in failure.message or (
         owner and owner.identity_type == "Account"
@@ -165,7 +165,7 @@ def denial_by_policy(
     is_foreign: bool,
     language: Language,
 ) -> str:
-    """Return what to change in which policy, so that *owner* may assume *role*."""
+    """Return which policy to change, and how, so that *owner* may assume *role*."""
     is_session = owner is not None and owner.identity_type == "AssumedRoleUser"
     page = (ROLES if is_session else USERS).said(language)
     account = owner.account_id if owner else ITS_ACCOUNT.said(language)
@@ -180,7 +180,7 @@ def denial_by_policy(
 
 
 def name_of(owner: CallerIdentity | None, language: Language) -> str:
-    """Return who a key belongs to, such as "RAM user alice of account 123"; or ""."""
+    """Return the owner of a key, such as "RAM user alice of account 123"; or ""."""
     if owner is None:
         return ""
     text = OWNERS.get(owner.identity_type, OWNER_OF_OTHER_TYPE)
@@ -194,8 +194,8 @@ def name_of(owner: CallerIdentity | None, language: Language) -> str:
 class HintLog:
     """Decides which errors of a running server get a hint in its log, in English.
 
-    Each code gets at most one per minute.  HINTS_KEPT codes are told apart; while all
-    of them had a hint within the last minute, other codes get none.
+    Each code gets at most one per minute.  At most HINTS_KEPT codes are remembered; if
+    all of them had a hint within the last minute, other codes get none.
     """
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
@@ -204,7 +204,7 @@ class HintLog:
         self._told_at: OrderedDict[str, float] = OrderedDict()  # by code, oldest first
 
     def hint(self, failure: Failure, call: AssumeRoleCall) -> str:
-        """Return what to log after *failure*, or "" if nothing now."""
+        """Return the hint to log after *failure*, or "" for none."""
         text = hint(failure, call)
         if not text:
             return ""

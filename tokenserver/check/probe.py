@@ -1,4 +1,4 @@
-"""Requests that find out whether something answers, how fast, and what time it has."""
+"""Requests that find out whether a server answers, how fast, and what time it has."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ PROBE_SECONDS = 5.0  # for name, connection, TLS and answer together
 
 
 class Answer(NamedTuple):
-    """What the GET found out."""
+    """The result of the GET."""
 
     seconds: float  # for connection and answer
     status: int
@@ -29,7 +29,7 @@ class Answer(NamedTuple):
 
 
 class Unanswered(Exception):
-    """There was no answer, for the reason that is its text, and *cause* if known."""
+    """There was no answer; the text says why, and *cause* too if it is known."""
 
     def __init__(self, reason: str, cause: Cause | None) -> None:
         super().__init__(reason)
@@ -37,10 +37,11 @@ class Unanswered(Exception):
 
 
 def probe(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
-    """Return what a GET of the endpoint found out, PROBE_SECONDS later at most.
+    """Return the result of a GET of the endpoint, within PROBE_SECONDS.
 
-    It goes the way of the SDK: through the same adapter of requests, and the proxy that
-    the SDK reads from the environment.  *clock* is the wall clock.  Raises Unanswered.
+    It is sent as the SDK would send it: through the same adapter of requests, and the
+    proxy that the SDK reads from the environment.  *clock* is the wall clock.  Raises
+    Unanswered.
     """
     sent_at, begun = clock(), time.monotonic()
     response = ask(
@@ -53,9 +54,9 @@ def probe(call: AssumeRoleCall, clock: Callable[[], float]) -> Answer:
 
 
 def ask(method: str, url: str, headers: Mapping[str, str]) -> requests.Response:
-    """Return the answer to a request without a body, of at most ANSWER_BYTES.
+    """Return the answer to a request without a body: up to ANSWER_BYTES.
 
-    It comes PROBE_SECONDS later at most.  Raises Unanswered.
+    Raises Unanswered, also if it does not come within PROBE_SECONDS.
     """
     protocol = url.partition(":")[0]
     cause: Cause | None = None
@@ -87,14 +88,14 @@ def exchange(method: str, url: str, headers: Mapping[str, str]) -> requests.Resp
 
 
 def proxies(protocol: str) -> dict[str, str]:
-    """Return the proxy that the SDK uses: it reads these variables and no NO_PROXY."""
+    """Return the proxy that the SDK uses: it reads these variables, not NO_PROXY."""
     name = f"{protocol}_proxy"
     value = os.environ.get(name.upper()) or os.environ.get(name)
     return {protocol: value} if value else {}
 
 
 def through(protocol: str) -> str:
-    """Return which proxy was asked, without the user and password in its URL."""
+    """Return words for the proxy in use, without the user and password in its URL."""
     (proxy,) = proxies(protocol).values() or ("",)
     address = proxy.rpartition("://")[2].rpartition("@")[2].partition("/")[0]
     return f" (through the proxy at {address})" if address else ""
@@ -103,7 +104,7 @@ def through(protocol: str) -> str:
 def clock_offset(date: str, now: float) -> float | None:
     """Return how many seconds *now* is after the *date* of an HTTP reply, or None.
 
-    The date has whole seconds, the rest of which is cut off.
+    The date has whole seconds; the fraction is cut off.
     """
     try:
         moment = parsedate_to_datetime(date)
@@ -115,7 +116,7 @@ def clock_offset(date: str, now: float) -> float | None:
 
 
 def reason_of(error: Exception) -> str:
-    """Return why there was no answer, in the words of the log."""
+    """Return the reason for having no answer, in the words of the log."""
     cause = cause_of(error)
     reason = cause.value if cause else Cause.CONNECTION_FAILED.value
     if cause is Cause.TLS:

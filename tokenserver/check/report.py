@@ -1,4 +1,4 @@
-"""The report of --check: what is set, and what endpoint, clock and AssumeRole say."""
+"""The report of --check: settings, and results for endpoint, clock and AssumeRole."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ OK, WARNING, PROBLEM = "ok", "warning", "problem"
 
 
 class Kind(enum.Enum):
-    """What a finding is about."""
+    """The subject of a finding."""
 
     ENDPOINT = "the endpoint"
     CLOCK = "our clock"
@@ -49,14 +49,14 @@ class Kind(enum.Enum):
 
 
 class Sample(NamedTuple):
-    """A grant as a sample user would have it: its path, and the call for its token."""
+    """A grant for a sample user: its path, and the call for its token."""
 
     path: str
     call: AssumeRoleCall
 
 
 class Finding(NamedTuple):
-    """What one probe found, and what to do about it."""
+    """The result of one probe, and what to do about it."""
 
     level: str  # OK, WARNING or PROBLEM
     text: str
@@ -74,7 +74,7 @@ class Trouble:
 
     @property
     def finding(self) -> Finding:
-        """What the report has of it."""
+        """The finding that reports it."""
         words = filter(None, (self.failure.code, self.failure.message))
         text = (
             f"AssumeRole for {some_of(self.paths)}: {': '.join(words)} "
@@ -89,11 +89,11 @@ def diagnose(
     clock: Callable[[], float] = time.time,
     language: Language = "en",
 ) -> Iterator[Finding]:
-    """Probe the endpoint and call AssumeRole for each grant; yield what is found.
+    """Probe the endpoint and call AssumeRole for each grant; yield the findings.
 
-    All calls are to one endpoint, with one key pair.  Those that differ in nothing but
-    their session name are made once, and when one fails for a reason that is not its
-    grant's, no more are made.  Remedies are in *language*.
+    All calls go to one endpoint, with one key pair.  Calls that differ only in their
+    session name are made once.  If one fails for a reason that concerns all grants, no
+    more are made.  Remedies are in *language*.
     """
     offset, findings = look_at_endpoint(samples[0].call, clock, language)
     yield from findings
@@ -135,7 +135,7 @@ def distinct(
 
 
 def concerns_grant(failure: Failure) -> bool:
-    """Return whether another role, duration or policy could mend *failure*."""
+    """Return whether another role, duration or policy could avoid *failure*."""
     kinds = ("NoPermission", "EntityNotExist", "InvalidParameter")
     return failure.code.startswith(kinds)
 
@@ -149,7 +149,7 @@ def remedy_for(
 ) -> str:
     """Return what to do about *failure*.
 
-    Where that depends on whose key it is, STS is asked.
+    If that depends on the owner of the key, ask STS for the owner.
     """
     of_anyone = hint(failure, call, language=language)
     if failure.code == "InvalidTimeStamp.Expired" and offset is not None:
@@ -165,7 +165,7 @@ def remedy_for(
 def look_at_endpoint(
     call: AssumeRoleCall, clock: Callable[[], float], language: Language
 ) -> tuple[float | None, list[Finding]]:
-    """Return how far our clock is off, if that is known, and what was found."""
+    """Return the offset of our clock, if known, and the findings."""
     url = f"endpoint {call.protocol}://{call.endpoint}"
     try:
         answer = probe(call, clock)
@@ -183,7 +183,7 @@ def look_at_endpoint(
 
 
 def look_at_clock(answer: Answer, language: Language) -> Finding:
-    """Return how our clock compares with that of STS."""
+    """Compare our clock with that of STS."""
     offset = answer.clock_offset_seconds
     if offset is None:
         return Finding(
@@ -217,9 +217,9 @@ def look_at_token(
     now: float,
     language: Language,
 ) -> Finding:
-    """Return whether a token that was just issued lasts as long as was asked for.
+    """Return whether a new token is valid for as long as was requested.
 
-    *now* is by the clock of STS.
+    *now* is the time of STS.
     """
     left = instant(credentials.expiration) - now
     text = f"{took}, token {credentials.access_key_id} until {credentials.expiration}"
@@ -246,7 +246,7 @@ def milliseconds(seconds: float) -> str:
 
 
 def time_span(seconds: float, language: Language = "en") -> str:
-    """Return a time in the largest unit of which it has at least two."""
+    """Return a time span in the largest unit of which it has at least two."""
     size = next((size for size in texts.SPANS if seconds >= 2 * size), 1)
     return texts.SPANS[size].said(language, count=f"{seconds / size:.0f}")
 
@@ -270,8 +270,8 @@ def run_check(
     """Print what is set and what is wrong.
 
     Return 0 if each grant got a token and each bucket is there, else 1.  *settings* are
-    names and the values to show; *findings* may be found only now.  The heading of what
-    to do is in *language*, as their remedies are.
+    names and the values to show; *findings* are printed as they come.  The heading of
+    the remedies is in *language*, as they are.
     """
     show_line("Settings")
     width = max(map(len, settings), default=0)
@@ -304,7 +304,7 @@ def run_check(
 def how_to_end(
     user: str, grants: Collection[Grant], language: Language = "en"
 ) -> list[str]:
-    """Return lines on how to end what the tokens of *user* can do, in *language*."""
+    """Return lines, in *language*, on how to make the tokens of *user* useless."""
     denials: list[Any] = []
     for grant in grants:
         denials += [
@@ -327,20 +327,20 @@ def how_to_end(
 
 
 def masked(name: str, value: str) -> str:
-    """Return *value* as it may be shown: of a secret only whether it is set."""
+    """Return *value*, or for a secret only whether it is set."""
     if name.endswith("AccessKeySecret") and value not in ("", "set", "not set"):
         return "set"
     return visible(value)
 
 
 def policy_lines(policy: str | None) -> list[str]:
-    """Return a session policy, indented, or what it means that there is none."""
+    """Return the lines of an indented session policy, or what its absence means."""
     if policy is None:
         return ["no session policy: a token may do everything that the role may do"]
     return json.dumps(json.loads(policy), indent=2, ensure_ascii=False).splitlines()
 
 
 def show_line(line: str) -> None:
-    """Print *line*, with escapes for what stdout has no characters for."""
+    """Print *line*, with escapes for characters that stdout cannot show."""
     encoding = sys.stdout.encoding or "ascii"
     print(line.encode(encoding, "backslashreplace").decode(encoding), flush=True)

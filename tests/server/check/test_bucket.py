@@ -84,7 +84,7 @@ def test_a_bucket_as_it_should_be_is_ok(oss: OssStandIn) -> None:
 
     assert levels(found) == [OK, OK]
     where = f"bucket my-bucket: {oss.url}/my-bucket"
-    assert found[0].text == f"{where}: is there, and not public"
+    assert found[0].text == f"{where}: exists and is not public"
     assert found[1].text == f"CORS of bucket my-bucket for {PAGE}: allowed"
     assert not any(finding.remedy for finding in found)
 
