@@ -1,4 +1,4 @@
-"""What each path answers: a token for the user who asks, or the reason why not."""
+"""The answer of each path: a token for the user who asks, or the reason for none."""
 
 from __future__ import annotations
 
@@ -63,12 +63,12 @@ from tokenserver.uploads.uploads import Uploads
 
 logger = logging.getLogger(__name__)
 
-READY_SECONDS = 0.8  # for a trial of /readyz; Kubernetes waits for 1 s
-READY_USER = "readyz"  # whom such a trial is made for, when there are users
+READY_SECONDS = 0.8  # that /readyz waits for a token; Kubernetes waits for 1 s
+READY_USER = "readyz"  # the user of that token, where users log in
 
 
 class NotReady(RequestError):
-    """It asks whether there are tokens, and there are none."""
+    """/readyz was asked while there are no tokens."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "NotReady"
@@ -84,7 +84,7 @@ def failure_of(error: Exception) -> Failure:
 
 
 class TokenServer(StrictServer):
-    """Serves tokens as *config* has them now."""
+    """Serves tokens by the current configuration."""
 
     def __init__(
         self,
@@ -94,7 +94,7 @@ class TokenServer(StrictServer):
         tls: Callable[[], ssl.SSLContext] | None = None,
         idle_seconds: float | None = None,
     ) -> None:
-        """Listen on *address*, a host, None for all, and a port.  Raises OSError."""
+        """Listen on *address*: a host, or None for all, and a port.  Raises OSError."""
         self.config = config
         self.config.on_new = self._take_up
         self.uploads = Uploads(lambda: config.current().callback)
@@ -107,7 +107,7 @@ class TokenServer(StrictServer):
         super().__init__(*address, tls, idle_seconds)
 
     def snapshot(self) -> Config:
-        """Return the configuration in force."""
+        """Return the current configuration."""
         return self.config.current()
 
     def wants_body(self, request: Request) -> bool:
@@ -151,7 +151,7 @@ class TokenServer(StrictServer):
         )
 
     def answer_to_user(self, request: Request, config: Config) -> Reply:
-        """Return what the path hands out to whoever asks.  Raises RequestError."""
+        """Return the reply of a path that is not reserved.  Raises RequestError."""
         grant, before = grant_of(request, config)
         is_uri = before == CREDENTIALS_PATH
         user = user_of(request, config)
@@ -184,7 +184,7 @@ class TokenServer(StrictServer):
     def answer_with_token(
         self, config: Config, grant: Grant, call: UserCall, is_uri: bool
     ) -> Reply:
-        """Return a token, kept or new, or why there is none."""
+        """Return a reply with a token, or with the reason for none."""
         status, detail = HTTPStatus.OK, ""
         try:
             token = self.token(config, grant, call)
@@ -270,9 +270,9 @@ class TokenServer(StrictServer):
         self.uploads.close(deadline - time.monotonic())
 
     def _take_up(self, before: Config, now: Config) -> None:
-        """Keep no token of those who are shut out from *now* on.
+        """Forget the tokens of users who are shut out since *now*.
 
-        If only logins before some time are, a later one shall have a new token.
+        If only earlier logins of a user are, the next login gets a new token.
         """
         self.uploads.remember(before.callback, now.callback)
         self.tokens.forget(
@@ -300,13 +300,13 @@ class TokenServer(StrictServer):
         return self._ready_for is config
 
     def _try(self, config: Config) -> None:
-        """Fetch a token for nobody."""
+        """Fetch a token for READY_USER, or for anybody."""
         grant = next(iter(config.grants.values()))
         user = READY_USER if config.login else None
         try:
             self.token(config, grant, grant.call_for(user))
         except Exception as error:
-            # Whoever asks costs STS no more calls than this, even without token reuse.
+            # So /readyz costs at most one call per FAILURE_SECONDS, even without reuse.
             self._next_trial = time.monotonic() + FAILURE_SECONDS
             if not isinstance(error, StsError):
                 logger.exception("failed to try for %s", READY_PATH)

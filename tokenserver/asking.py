@@ -26,7 +26,7 @@ CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
 
 
 class InvalidCallback(RequestError):
-    """It asks for a script that cannot be, or may not be, sent."""
+    """The request has a JSONP callback that is wrong or not allowed."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "InvalidCallback"
@@ -34,23 +34,23 @@ class InvalidCallback(RequestError):
 
 
 class AmbiguousLogin(RequestError):
-    """It has two login tokens, of which a proxy may have checked the other."""
+    """The request has two login tokens; a proxy may have checked the other one."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "AmbiguousLogin"
-    message = "Send one login token, in one place."
+    message = "Send only one login token."
 
 
 class Unauthenticated(RequestError):
-    """It does not say who is asking, or does not prove it."""
+    """The request does not prove who is asking."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "Unauthenticated"
-    message = "Log in and send the login token along."
+    message = "Log in, and send the login token with the request."
 
 
 class UserRefused(RequestError):
-    """Its user gets no tokens."""
+    """The user of the request gets no tokens."""
 
     status = HTTPStatus.FORBIDDEN
     code = "UserNotAllowed"
@@ -58,7 +58,7 @@ class UserRefused(RequestError):
 
 
 class LoginUnavailable(RequestError):
-    """There are no keys to check its login token with."""
+    """There are no keys to verify the login token with."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "LoginUnavailable"
@@ -67,7 +67,7 @@ class LoginUnavailable(RequestError):
 
 
 def login_refusal(error: LoginError) -> RequestError:
-    """Return what a client hears of *error*: nothing that helps to forge a token."""
+    """Return the refusal for *error*; it does not help to forge a token."""
     if isinstance(error, UserNotAllowed):
         return UserRefused(detail=error.reason)
     if isinstance(error, KeysUnavailable):
@@ -76,16 +76,16 @@ def login_refusal(error: LoginError) -> RequestError:
 
 
 def challenge(error: str = "") -> str:
-    """Return the header line that says how to log in (RFC 6750, section 3)."""
+    """Return the header that asks for a login token (RFC 6750, section 3)."""
     because = f', error="{error}"' if error else ""
     return f'WWW-Authenticate: Bearer realm="sts-server"{because}\r\n'
 
 
-# --- What a request says --------------------------------------------------------
+# --- The parts of a request -----------------------------------------------------
 
 
 def parameters(request: Request, name: str) -> list[str]:
-    """Return the values that the query has for *name*."""
+    """Return the values of *name* in the query."""
     if not request.query:
         return []
     return parse_qs(request.query, keep_blank_values=True).get(name, [])
@@ -96,8 +96,8 @@ def callback(request: Request, config: Config) -> str:
     names = parameters(request, "callback")
     if not names:
         return ""
-    if config.http.allowed_origins is not None:  # a script may be run by any page
-        raise InvalidCallback("JSONP is not served to chosen origins.")
+    if config.http.allowed_origins is not None:  # because any page can run a script
+        raise InvalidCallback("JSONP is only served while all origins are allowed.")
     if len(names) > 1 or not CALLBACK.fullmatch(names[0]):
         raise InvalidCallback
     return names[0]
@@ -121,7 +121,7 @@ def login_token(request: Request) -> str:
 
 
 def user_of(request: Request, config: Config) -> str | None:
-    """Return who asks, None if nobody has to log in.  Raises RequestError."""
+    """Return the user who asks, None if nobody has to log in.  Raises RequestError."""
     if config.login is None:
         return None
     try:
@@ -152,10 +152,10 @@ def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
 
 
 def is_reserved_in_disguise(path: str, callback: Callback | None = None) -> bool:
-    """Return whether *path* is a reserved one but for its percent-encoding.
+    """Return whether *path* becomes a reserved path when it is percent-decoded.
 
-    A proxy in front may have rules for the path as it is written, so a path has one
-    spelling here: /%63redentials is not /credentials, and nothing else either.
+    A proxy in front may have rules for a path as it is written, so each path has only
+    one spelling here: /%63redentials is neither /credentials nor any other path.
     """
     if "%" not in path:
         return False

@@ -1,4 +1,4 @@
-"""Threads of their own: for what nobody waits for, and for what may take too long."""
+"""Work in its own thread: nobody waits for it, or it may take too long."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:
-    """Do *work* in a thread called *name*; at once if the system has no thread."""
+    """Do *work* in a thread called *name*; if the system has none, in this one."""
     try:
         threading.Thread(target=work, name=name, daemon=True).start()
     except RuntimeError:
@@ -22,14 +22,14 @@ def in_background(name: str, work: Callable[[], None]) -> None:
 def within(
     seconds: float, work: Callable[[], T], finally_: Callable[[], None] = lambda: None
 ) -> T:
-    """Return what *work* returns within *seconds*.
+    """Return the result of *work* if it comes within *seconds*.
 
-    Raises TimeoutError after that, and what *work* raises.
+    Raises TimeoutError otherwise, and the exceptions of *work*.
 
-    It runs in a thread of its own, because no timeout ends the look-up of a name, and
-    those of a socket start anew with each byte: the only way out of an answer that
-    drips is to leave it to itself.  *finally_* is called when *work* has ended, however
-    late, or when the system has no thread for it, which is a RuntimeError.
+    It runs in its own thread, because a name look-up has no timeout, and a socket
+    timeout restarts with every byte: an overdue answer can only be abandoned.
+    *finally_* is called when *work* has ended, however late, or when the system has no
+    thread for it, which raises RuntimeError.
     """
     outcome: Future[T] = Future()
 

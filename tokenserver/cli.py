@@ -1,4 +1,4 @@
-"""The command: serve until a signal, or do one of the other things."""
+"""The command: serve until a signal, or do what --init, --check or --once says."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ from tokenserver.logs import log_to_stderr
 from tokenserver.options import DEFAULT_PORT, SAMPLE_USER, parse_arguments, program
 
 DRAIN_SECONDS = 10.0  # for requests in flight when the server is told to stop
-FIRST_FREE_PORT = 1024  # for everybody on Unix
+FIRST_FREE_PORT = 1024  # that any user may listen on, on Unix
 FREE_PORTS = (
     f"ports below {FIRST_FREE_PORT} need root or CAP_NET_BIND_SERVICE "
-    f"(AmbientCapabilities= in a systemd unit), so take {DEFAULT_PORT} and let a proxy "
+    f"(AmbientCapabilities= in a systemd unit); use {DEFAULT_PORT}, and let a proxy "
     "forward to it"
 )
 
@@ -38,9 +38,9 @@ logger = logging.getLogger(__name__)
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the server, or do one of the other things; return the exit status.
+    """Run the server, or do what another option says; return the exit status.
 
-    It is 0, 1 for what failed, 2 for a wrong configuration or command line.
+    It is 0 for success, 1 for failure, 2 for a wrong configuration or command line.
     """
     options = parse_arguments(argv)
     if options.init is not None:
@@ -58,7 +58,7 @@ def main(argv: list[str] | None = None) -> int:
 
 
 def complain(problems: Iterable[str]) -> None:
-    """Print lines about what is wrong."""
+    """Print each problem on a line of stderr."""
     for problem in problems:
         print(f"{program()}: {problem}", file=sys.stderr)
 
@@ -81,10 +81,10 @@ def init(options: argparse.Namespace) -> int:
 
 
 def check(options: argparse.Namespace) -> int:
-    """Print what is configured and what is wrong with it; return the exit status.
+    """Print the configuration and what is wrong with it; return the exit status.
 
-    Where users log in it acts for the user of the options, and says how to shut that
-    one out.  Raises ConfigError.
+    Where users log in, it acts for the user of --user, and says how to shut that user
+    out.  Raises ConfigError.
     """
     live_tls(options)
     config = load_config(options.config, read_file)
@@ -116,7 +116,7 @@ def check(options: argparse.Namespace) -> int:
 
 
 def print_token(options: argparse.Namespace) -> int:
-    """Print one token document; return 0, or 1 when it is an error.
+    """Print one token document; return 0, or 1 if it is an error.
 
     Raises ConfigError.
     """
@@ -196,7 +196,7 @@ def run(options: argparse.Namespace) -> int:
 
 
 def cannot_listen(bind: str | None, port: int, error: Exception) -> int:
-    """Say why there is no server at an address; return the exit status."""
+    """Print why the server cannot listen on an address; return the exit status."""
     reason = getattr(error, "strerror", None) or error  # UnicodeError: not a host name
     if isinstance(error, PermissionError) and port < FIRST_FREE_PORT:
         reason = f"{reason}; {FREE_PORTS}"
@@ -209,15 +209,15 @@ def live_tls(options: argparse.Namespace) -> LiveTls | None:
     if options.tls_cert:
         return LiveTls(options.tls_cert, options.tls_key or options.tls_cert)
     if options.tls_key:
-        raise ConfigError("--tls-key needs --tls-cert, the certificate of that key")
+        raise ConfigError("--tls-key needs --tls-cert, the certificate for the key")
     return None
 
 
 def import_sdk() -> None:
-    """Import the STS SDK.  Raises ConfigError without it, or with one that is too old.
+    """Import the STS SDK.  Raises ConfigError if it is missing or too old.
 
-    It takes most of the time that the server needs to start, so a wrong configuration
-    is told before.
+    The import takes most of the time that the server needs to start, so a wrong
+    configuration is reported before it.
     """
     try:
         import tokenserver.sts.client  # noqa: F401
@@ -241,9 +241,9 @@ def import_metrics() -> ModuleType:
 
 
 def raise_file_limit() -> None:
-    """Let the process open as many files as it is allowed to, as a JVM does.
+    """Raise the limit on open files to the maximum allowed, as a JVM does.
 
-    Each connection is one, and often 1024 is the limit that a process starts with.
+    Each connection needs one, and a process often starts with a limit of 1024.
     """
     try:
         import resource
@@ -255,7 +255,7 @@ def raise_file_limit() -> None:
 
 
 def welcome(server: StrictServer, config: Config) -> str:
-    """Return what is served and where, and who may have it."""
+    """Return lines for the operator: tokens, addresses, and who gets a token."""
     lines = [f"sts-server {__version__}: {config.description}"]
     scheme = "https" if server.tls else "http"
     for address in addresses(server.server_address[0]):
@@ -268,12 +268,12 @@ def welcome(server: StrictServer, config: Config) -> str:
 
 
 def addresses(bound: Any) -> list[str]:
-    """Return the addresses to reach a server at that is bound to *bound*."""
+    """Return the addresses of a server that is bound to *bound*."""
     if not ipaddress.ip_address(bound).is_unspecified:
         return [bound]
     found = ["127.0.0.1"]
-    # To "connect" a UDP socket sends nothing; the system only chooses the interface
-    # that leads to the address, one of those for documentation.
+    # "Connecting" a UDP socket sends nothing; the system only chooses the interface
+    # that leads to the address, which is one reserved for documentation.
     families = [(socket.AF_INET, "192.0.2.1")]
     if ":" in bound:
         families.append((socket.AF_INET6, "2001:db8::1"))
@@ -290,8 +290,8 @@ def addresses(bound: Any) -> list[str]:
 def serve(server: StrictServer, message: str, watch: FileWatch) -> int:
     """Print *message* and serve until SIGINT or SIGTERM; then finish and return 0.
 
-    A second of these ends the process at once.  SIGHUP, which a closed terminal sends
-    too, has the files looked at now.
+    A second such signal ends the process at once.  SIGHUP, which a closed terminal also
+    sends, makes the server look at its files now.
     """
 
     def stop(_signal: int, _frame: FrameType | None) -> None:

@@ -1,4 +1,4 @@
-"""Counts that many threads add to and tokenserver.metrics shows."""
+"""Counts that many threads add to; tokenserver.metrics shows them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Sequence
 
 
 class Tally:
-    """Counts by name.  Past *most* names, what is new counts as "other"."""
+    """Counts by name.  After *most* names, a new one counts as "other"."""
 
     def __init__(self, most: int = 100) -> None:
         self._most = most
@@ -31,7 +31,7 @@ class Tally:
 
 
 class Histogram:
-    """How many values were at most each of some bounds, and their sum."""
+    """Counts of the values up to each of some bounds, and the sum of all values."""
 
     def __init__(self, bounds: Sequence[float]) -> None:
         self.bounds = bounds
@@ -46,6 +46,6 @@ class Histogram:
             self._total += value
 
     def snapshot(self) -> tuple[list[int], float]:
-        """Return how many values were up to each bound and in all, and the sum."""
+        """Return the number of values up to each bound, the total, and the sum."""
         with self._lock:
             return list(itertools.accumulate(self._counts)), self._total

@@ -1,4 +1,4 @@
-"""What goes over the wire: each JSON document of the server, spelt here alone.
+"""All JSON documents that the server sends; their keys are spelt only here.
 
 A token is sent in one of two forms.  That of the reference servers is for the mobile
 SDKs and ali-oss; its names and their order are from "Set up direct data transfer for
@@ -42,7 +42,7 @@ def in_callback(name: str, document: bytes) -> bytes:
 
 @dataclass(frozen=True)
 class Credentials:
-    """What AssumeRole returned; handed out as one set."""
+    """The credentials that AssumeRole returned, always used as one set."""
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
@@ -52,9 +52,9 @@ class Credentials:
 
 
 class Token:
-    """Credentials in the document that they are sent in, encoded once.
+    """Credentials as the document that is sent, encoded once.
 
-    They are kept in no other form: thousands of tokens are in memory, of a KiB each.
+    They are kept only in this form: thousands of tokens are in memory, 1 KiB each.
     """
 
     def __init__(self, credentials: Credentials) -> None:
@@ -72,7 +72,7 @@ class Token:
 
     @property
     def uri_document(self) -> bytes:
-        """What the SDKs expect of an ALIBABA_CLOUD_CREDENTIALS_URI."""
+        """The document that SDKs expect from an ALIBABA_CLOUD_CREDENTIALS_URI."""
         fields = json.loads(self.document)
         del fields["StatusCode"]
         return encode({"Code": "Success", **fields, "LastUpdated": self._last_updated})
@@ -216,9 +216,9 @@ class Upload:
 
 # --- Errors ---------------------------------------------------------------------
 
-# What a client hears when STS itself said nothing usable.  The codes are those of
-# Alibaba Cloud's core SDKs, which the reference servers used; the texts reveal no URL,
-# ARN or policy.
+# Code and message for a client when STS gave none.  The codes are those of the core
+# SDKs of Alibaba Cloud, which the reference servers used; the texts do not reveal a
+# URL, an ARN or a policy.
 UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
 UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
 THROTTLED = ("Throttling.User", "Request was denied due to user flow control.")
@@ -242,7 +242,7 @@ TEXTS = {
     Cause.NO_KEY_PAIR: NO_CREDENTIALS,
     Cause.DEFECT: INTERNAL,
 }
-LASTING = (  # what a retry does not mend
+LASTING = (  # a retry does not help
     Cause.NO_CREDENTIALS,
     Cause.PAST_EXPIRATION,
     Cause.NO_KEY_PAIR,
@@ -251,24 +251,24 @@ LASTING = (  # what a retry does not mend
 
 
 def failed(cause: Cause, detail: str = "") -> StsError:
-    """Return the error for a *cause* in which STS has no words of its own.
+    """Return the error for a *cause* for which STS has not given a code and message.
 
-    *detail* is for the log; without it, the cause says enough.
+    *detail* is for the log; by default it is the text of the cause.
     """
     is_temporary = cause not in LASTING
     return StsError(Failure(cause, *TEXTS[cause], detail or cause.value, is_temporary))
 
 
 def refusal(status: int, code: str, message: str) -> bytes:
-    """Return the document for an error, as the reference servers have it."""
+    """Return the document for an error, in the form of the reference servers."""
     return encode({"StatusCode": status, "ErrorCode": code, "ErrorMessage": message})
 
 
 def token_error(failure: Failure) -> bytes:
-    """Return what stands for a token when AssumeRole failed."""
+    """Return the document that is sent instead of a token when AssumeRole failed."""
     return refusal(500, failure.code, failure.message)
 
 
 def uri_error(failure: Failure) -> bytes:
-    """Return what stands for a credentials URI's token: any Code but Success."""
+    """Return the error document of a credentials URI: its Code is not Success."""
     return encode({"Code": failure.code, "Message": failure.message})

@@ -1,8 +1,8 @@
-"""What can go wrong, for its three audiences.
+"""The errors of the server, for its three audiences.
 
 ConfigError is for the operator, before anything is served.  LoginError and StsError are
-for the client and the log; tokenserver.documents and tokenserver.app say what a client
-hears of them.
+for the client and the log; tokenserver.documents and tokenserver.app turn them into
+replies.
 """
 
 from __future__ import annotations
@@ -26,7 +26,10 @@ class ConfigError(Exception):
 
 
 class LoginError(Exception):
-    """There is no user.  *reason* is for the log, without any part of the token."""
+    """The user is not known or not allowed.
+
+    *reason* is for the log and does not contain any part of the token.
+    """
 
     def __init__(self, reason: str) -> None:
         super().__init__(reason)
@@ -42,16 +45,16 @@ class UserNotAllowed(LoginError):
 
 
 class KeysUnavailable(LoginError):
-    """There is no key to check a token with: the JWKS URL gave none."""
+    """There is no key to verify a token with, because the JWKS URL gave none."""
 
 
 # --- STS ------------------------------------------------------------------------
 
 
 class Cause(enum.Enum):
-    """Why AssumeRole gave no token; the value says it in the log.
+    """Why AssumeRole did not give a token; the value is the text for the log.
 
-    What a client hears of each is in tokenserver.documents, what to do about each in
+    The reply for each is in tokenserver.documents, what to do about it in
     tokenserver.check.hints.
     """
 
@@ -75,12 +78,12 @@ class Cause(enum.Enum):
 
 @dataclass(frozen=True)
 class Failure:
-    """What is known of an AssumeRole call that gave no token.
+    """An AssumeRole call that did not give a token.
 
-    *code* and *message* are for the client: STS's own, or a fixed pair of
-    tokenserver.documents.  *detail* is for the log.  *is_temporary* says that a retry
-    may help.  *denied_by* is for the operator: the kind of policy that denied the call,
-    and how, such as "AssumeRolePolicy ImplicitDeny", where STS says so.
+    *code* and *message* are for the client: those of STS, or a fixed pair of
+    tokenserver.documents.  *detail* is for the log.  *is_temporary* says whether a
+    retry may help.  *denied_by* is for the operator: the kind of policy that denied the
+    call, and how, such as "AssumeRolePolicy ImplicitDeny", if STS says so.
     """
 
     cause: Cause
@@ -92,7 +95,7 @@ class Failure:
 
 
 class StsError(Exception):
-    """AssumeRole gave no token."""
+    """AssumeRole did not give a token."""
 
     def __init__(self, failure: Failure) -> None:
         super().__init__(failure.code)

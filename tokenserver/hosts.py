@@ -1,4 +1,4 @@
-"""Hosts and ports, as URLs have them."""
+"""Hosts and ports, in the form they have in URLs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ FULL_URL = re.compile(r"(https?)://([^/?#@]+)(/[!\"$->@-~]*)?(\?[!\"$-~]*)?")
 def parse_authority(text: str) -> tuple[str, int | None]:
     """Return the host and the port, if it has one, of "host" or "host:port".
 
-    An IPv6 address stands in brackets, and is returned with them.  Raises ValueError.
+    An IPv6 address has brackets, which are kept.  Raises ValueError.
     """
     match = AUTHORITY.fullmatch(text)
     if not match or not 0 < int(match[2] or 1) < 65536:
@@ -34,7 +34,7 @@ def is_loopback(host: str) -> bool:
 class BaseUrl:
     """A URL without a path: scheme, host and, if it has one, port.
 
-    The host is in lower case; an IPv6 address stands in brackets.
+    The host is in lower case; an IPv6 address has brackets.
     """
 
     scheme: str
@@ -53,7 +53,7 @@ class BaseUrl:
 
     @property
     def is_address(self) -> bool:
-        """Whether it is an IP address, below which no bucket can have a name."""
+        """Whether it is an IP address, so that a bucket cannot be a subdomain of it."""
         try:
             ipaddress.ip_address(self.host.strip("[]"))
         except ValueError:
@@ -62,12 +62,12 @@ class BaseUrl:
 
     @property
     def is_readable(self) -> bool:
-        """Whether others can read what is sent there: plain HTTP on a network."""
+        """Whether others can read the traffic: it is plain HTTP to another machine."""
         return self.scheme == "http" and not is_loopback(self.host)
 
 
 def base_url(text: str) -> BaseUrl:
-    """Return the URL that *text* is; a host, or host:port, is one of https.
+    """Return *text* as a URL; a host or host:port becomes an https URL.
 
     Raises ValueError.
     """

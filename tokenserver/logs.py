@@ -1,4 +1,4 @@
-"""The log: one line for each request, without a secret in it, as text or as JSON."""
+"""The log: one line for each request, without secrets, as text or as JSON."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ LOGIN_TOKEN_START = "eyJ"  # what the JSON of its header begins with, in base64u
 
 
 def printable(text: str) -> str:
-    """Return *text* with all but printable ASCII escaped."""
+    """Return *text* with every character escaped that is not printable ASCII."""
     if text.isascii() and text.isprintable():
         return text
     return text.encode("unicode_escape").decode("ascii")
 
 
 def visible(text: str) -> str:
-    """Return *text* with what is not printable escaped, for a terminal."""
+    """Return *text* for a terminal: characters that are not printable are escaped."""
     return "".join(c if c.isprintable() else ascii(c)[1:-1] for c in text)
 
 
@@ -36,7 +36,7 @@ def loggable(path: str, most: int = LOGGED_PATH) -> str:
     """Return *most* characters of *path* for the log, without a login token.
 
     A client may have put its token into the path, as in /credentials&access_token=eyJ,
-    in percent-encoding too, once or several times.
+    and may have percent-encoded it once or several times.
     """
     path = path[:most]
     start = path.find(LOGIN_TOKEN_START)
@@ -48,11 +48,11 @@ def loggable(path: str, most: int = LOGGED_PATH) -> str:
 
 
 def encoded_start(path: str) -> int:
-    """Return where a login token begins in *path*, however encoded, or -1.
+    """Return where a login token begins in *path*, however it is encoded, or -1.
 
     *path* is decoded until nothing is left to decode, in one pass: a decoded character
-    may complete another encoding, as the "%" of %25 does in %2565, and remembers where
-    its own encoding began.
+    may complete another encoding, as the "%" from %25 does in %2565, so each remembers
+    where its own encoding began.
     """
     decoded: list[str] = []
     starts: list[int] = []
@@ -67,7 +67,7 @@ def encoded_start(path: str) -> int:
 
 
 class ReplyLine(NamedTuple):
-    """What the log has of one request.  All of it is printable."""
+    """The line of the log about one request.  All of it is printable."""
 
     client: str
     method: str
@@ -97,7 +97,7 @@ class LogFormatter(logging.Formatter):
         record: logging.LogRecord,
         datefmt: str | None = None,  # noqa: ARG002 (of logging.Formatter)
     ) -> str:
-        """Return the second of *record*."""
+        """Return the time of *record*, in seconds."""
         return log_time(int(record.created))
 
     def reply_text(self, created: float, line: ReplyLine) -> str:
@@ -106,7 +106,7 @@ class LogFormatter(logging.Formatter):
 
 
 class JsonFormatter(logging.Formatter):
-    """Each line a JSON object: time, level, and a message or the parts of a request."""
+    """Makes a JSON object of each line: time, level, and a message or a request."""
 
     def format(self, record: logging.LogRecord) -> str:
         """Return the line for *record*."""
@@ -177,18 +177,18 @@ def log_reply(line: ReplyLine) -> None:
 
 
 def log_to_stderr(log_format: str = "text") -> None:
-    """Send our log to stderr, and that of other packages nowhere."""
+    """Log to stderr, and discard the logs of other packages."""
     handler = ReplyHandler(JsonFormatter() if log_format == "json" else LogFormatter())
     logger.addHandler(handler)
     logger.setLevel(logging.INFO)
     logger.propagate = False
     logging.getLogger().addHandler(logging.NullHandler())
-    # What no line shows need not be found out ("Optimization", Logging HOWTO).
+    # Do not collect what no line shows ("Optimization", Logging HOWTO).
     logging._srcfile = ""
     logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 
 
 @lru_cache(maxsize=2)  # a second has many lines
 def log_time(seconds: int) -> str:
-    """Return unix *seconds* as the log has it."""
+    """Return unix *seconds* in the form of the log."""
     return time.strftime("%Y-%m-%dT%H:%M:%S%z", time.localtime(seconds))

@@ -1,7 +1,7 @@
-"""What Prometheus scrapes: a token server's counts, at /metrics of another port.
+"""The counts of a token server for Prometheus, at /metrics of another port.
 
-The server counts in any case; here the counts get names and a place.  It needs the
-package prometheus_client.
+The server always counts; this module gives the counts names and serves them.  It needs
+the package prometheus_client.
 
     sts_server_requests_total{outcome="Token"}     requests by outcome
     sts_server_tokens_total{source="reused"}       where tokens came from
@@ -43,7 +43,7 @@ from tokenserver.uploads.uploads import Uploads
 
 @dataclass(frozen=True)
 class Counters:
-    """What a token server counts, and how it is now."""
+    """The counts of a token server, and its current state."""
 
     replies: Tally  # by outcome
     tokens: Tally  # by source
@@ -58,13 +58,13 @@ class Counters:
 
 
 class ServerCollector(Collector):
-    """Names the counts of a server, as they are when somebody looks."""
+    """Gives names to the counts of a server, each time they are collected."""
 
     def __init__(self, counters: Counters) -> None:
         self._counters = counters
 
     def collect(self) -> Iterator[Metric]:
-        """Yield what was counted."""
+        """Yield the metrics."""
         counters = self._counters
         yield counted("requests", "Requests by outcome.", "outcome", counters.replies)
         yield counted(
@@ -76,7 +76,7 @@ class ServerCollector(Collector):
         yield counted("signed", "Forms and URLs signed.", "type", counters.signed)
         yield counted(
             "assume_role",
-            "AssumeRole calls by what came of them.",
+            "AssumeRole calls by result.",
             "code",
             counters.calls,
         )
@@ -89,12 +89,12 @@ class ServerCollector(Collector):
             ("requests_in_flight", "Connections with a request.", requests),
             (
                 "configuration_generation",
-                "How many configurations were in force.",
+                "Configurations that have been in force.",
                 counters.generation(),
             ),
             (
                 "configuration_age_seconds",
-                "For how long this one has been.",
+                "Seconds since the current configuration was taken up.",
                 counters.age_seconds(),
             ),
         ):
@@ -127,7 +127,7 @@ def reported(uploads: Uploads) -> Iterator[Metric]:
 
 
 def counted(name: str, what: str, label: str, tally: Tally) -> Metric:
-    """Return the counts of *tally*, each with its name as the *label*."""
+    """Return the counts of *tally*, with their names as values of *label*."""
     metric = CounterMetricFamily(f"sts_server_{name}", what, labels=[label])
     for value, count in sorted(tally.counts().items()):
         metric.add_metric([value], count)
@@ -135,7 +135,7 @@ def counted(name: str, what: str, label: str, tally: Tally) -> Metric:
 
 
 def latency(name: str, what: str, histogram: Histogram) -> Metric:
-    """Return how many seconds something took."""
+    """Return a histogram of the seconds that something took."""
     counts, total = histogram.snapshot()
     bounds = [*map(str, histogram.bounds), "+Inf"]
     return HistogramMetricFamily(
@@ -147,7 +147,7 @@ def latency(name: str, what: str, histogram: Histogram) -> Metric:
 
 
 class NoPages:
-    """What is configured for metrics: no web page may read them."""
+    """The configuration for metrics: no web page may read them."""
 
     http = HttpSettings(allowed_origins=frozenset())
 
@@ -163,11 +163,11 @@ class MetricsServer(StrictServer):
         super().__init__(bind, port)
 
     def snapshot(self) -> NoPages:
-        """Return what is configured."""
+        """Return the configuration."""
         return NoPages()
 
     def answer(self, request: Request, _snapshot: Any) -> Reply:
-        """Return the metrics as they are now."""
+        """Return the current metrics."""
         if request.path != "/metrics":
             raise NotFound
         body = generate_latest(self._registry)
@@ -175,7 +175,7 @@ class MetricsServer(StrictServer):
 
 
 def serve(bind: str | None, port: int, counters: Counters) -> MetricsServer:
-    """Serve *counters* in the background, as long as the process runs.
+    """Serve *counters* in the background until the process ends.
 
     Raises OSError.
     """

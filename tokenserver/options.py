@@ -38,7 +38,9 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
         help="port to listen on (default: %(default)s; 0: any free port)",
     )
     parser.add_argument(
-        "--bind", metavar="ADDRESS", help="address to listen on (default: all of them)"
+        "--bind",
+        metavar="ADDRESS",
+        help="address to listen on (default: all addresses)",
     )
     parser.add_argument(
         "--config",
@@ -53,7 +55,7 @@ def parse_arguments(argv: list[str] | None) -> argparse.Namespace:
 
 
 def add_actions(parser: argparse.ArgumentParser) -> None:
-    """Add the options that do something else than serve, and theirs."""
+    """Add the options that do something else than serve, and the options of these."""
     parser.add_argument(
         "--init",
         metavar="DIR",
@@ -88,7 +90,7 @@ def add_actions(parser: argparse.ArgumentParser) -> None:
         choices=LANGUAGES,
         default=language_of(os.environ),
         help="language in which --check says what to do (default: zh if LC_ALL, "
-        "LC_MESSAGES or LANG begins so, otherwise en)",
+        "LC_MESSAGES or LANG begins with zh, otherwise en)",
     )
     parser.add_argument(
         "--version", action="version", version=f"%(prog)s {__version__}"
@@ -101,10 +103,13 @@ def add_serving(parser: argparse.ArgumentParser) -> None:
         "--tls-cert",
         metavar="FILE",
         type=Path,
-        help="serve HTTPS with this chain (PEM)",
+        help="serve HTTPS with this certificate chain (PEM)",
     )
     parser.add_argument(
-        "--tls-key", metavar="FILE", type=Path, help="its key, if in another file (PEM)"
+        "--tls-key",
+        metavar="FILE",
+        type=Path,
+        help="key of the certificate, if in another file (PEM)",
     )
     parser.add_argument(
         "--keep-alive",

@@ -1,7 +1,7 @@
-"""What --init writes: files to fill in, and the session policy templates.
+"""The files that --init writes: files to fill in, and the session policy templates.
 
 The templates are files of the project, at the top of a checkout, and are installed with
-it.  The config.json of a checkout is not: an operator may have put a secret into it.
+it.  The config.json of a checkout is not installed: it may contain a secret already.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import Any
 POLICIES = Path(__file__).parent.parent / "policy"
 INSTALLED = "share/sts-server/policy/"  # below the prefix, as setup.cfg has it
 
-# The keys of the reference packages and where uploads go
+# The keys of the reference packages, and the region of the bucket
 CONFIG = {
     "AccessKeyID": "",
     "AccessKeySecret": "",
@@ -44,7 +44,7 @@ ROLE_POLICY = {
 
 
 def policy_files() -> list[Path]:
-    """Return where the templates are.
+    """Return the paths of the templates.
 
     Raises FileNotFoundError if the server was installed without them.
     """
@@ -62,10 +62,10 @@ def policy_files() -> list[Path]:
 
 
 def write_starter_files(folder: Path) -> dict[Path, bool]:
-    """Write the files into *folder*, and return of each whether it is new.
+    """Write the files into *folder*; return each path, and whether it is new.
 
-    One that exists is left as it is.  config.json, which will hold a secret, can be
-    read by its owner only.  Raises OSError.
+    Existing files are left as they are.  Only its owner can read config.json, because
+    it will contain a secret.  Raises OSError.
     """
     contents = {
         "config.json": json_text(CONFIG),
@@ -82,14 +82,14 @@ def write_starter_files(folder: Path) -> dict[Path, bool]:
 
 
 def json_text(document: Any) -> bytes:
-    """Return *document* as a file has it."""
+    """Return *document* as the content of a file."""
     return json.dumps(document, indent=2).encode() + b"\n"
 
 
 def write_new(path: Path, content: bytes, mode: int) -> bool:
     """Write *path* unless it exists; return whether it is new.  Raises OSError.
 
-    Nothing is left of a file that cannot be written whole.
+    A file that cannot be written completely is removed.
     """
     try:
         path.touch(mode, exist_ok=False)

@@ -241,7 +241,7 @@ def test_a_port_without_permission_exits_1(
     assert result.stderr == (
         "sts_server.py: cannot listen on all addresses port 80: Permission denied; "
         "ports below 1024 need root or CAP_NET_BIND_SERVICE (AmbientCapabilities= in a "
-        "systemd unit), so take 7080 and let a proxy forward to it\n"
+        "systemd unit); use 7080, and let a proxy forward to it\n"
     )
 
 

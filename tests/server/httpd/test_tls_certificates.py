@@ -363,7 +363,7 @@ def test_key_without_a_certificate_exits_2(tmp_path: Path, files: Files) -> None
 
     assert result.returncode == 2
     assert result.stderr == (
-        "sts_server.py: --tls-key needs --tls-cert, the certificate of that key\n"
+        "sts_server.py: --tls-key needs --tls-cert, the certificate for the key\n"
     )
 
 
