@@ -6,12 +6,12 @@
         ...  # an app with cloud.token_url, cloud.endpoint, cloud.region, cloud.bucket
 
 It is for tests of apps that upload to OSS, for the demo (python -m localcloud), and for
-the tests and benchmarks of the token server.  What stands for what: sts and oss are the
-stand-ins, ram decides what policies allow, cloud puts them together with a token
-server; page is the upload page of the demo, clients are programs that upload.
+the tests and benchmarks of the token server.  sts and oss are the stand-ins, ram
+decides what policies allow, cloud puts them together with a token server; page is the
+upload page of the demo, and clients has programs that upload.
 
 The names below are imported when they are first used, so that the pytest plugin costs
-nobody anything who does not use it.
+nothing where it is not used.
 """
 
 from __future__ import annotations

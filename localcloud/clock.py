@@ -6,9 +6,9 @@ import time
 
 
 class Clock:
-    """A clock of unix seconds, *offset_seconds* away from that of this machine.
+    """A clock of unix seconds, *offset_seconds* ahead of the clock of this machine.
 
-    freeze() makes it stand still, at a whole second.
+    freeze() stops it at a whole second.
     """
 
     def __init__(self, offset_seconds: float = 0.0) -> None:
@@ -21,7 +21,7 @@ class Clock:
 
     @property
     def now(self) -> float:
-        """The time; another may be set."""
+        """The time; it can be set."""
         return self()
 
     @now.setter
@@ -37,5 +37,5 @@ class Clock:
         self.offset_seconds += seconds
 
     def freeze(self) -> None:
-        """Let the clock stand still; it still can be moved."""
+        """Stop the clock; it can still be moved."""
         self._frozen_at = float(int(time.time()))

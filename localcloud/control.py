@@ -1,4 +1,4 @@
-"""What tests in other languages than Python ask of a LocalCloud: a small HTTP API.
+"""A small HTTP API of a LocalCloud, for tests in other languages than Python.
 
     POST /fail           {"service": "oss", "operation": "PutObject",
                           "codes": ["ServiceUnavailable"], "always": false}
@@ -7,9 +7,9 @@
     POST /objects        {}                 ->  {"keys": ["users/alice/cat.jpg"]}
     POST /reset          {}
 
-They do what the methods of LocalCloud do that are called alike.  What is wrong with a
-request is answered with 400 and {"error": "..."}.  No web page can use it: browsers
-send an Origin, or ask first for a JSON body, and both are refused.
+Each does the same as the method of LocalCloud with that name.  A wrong request gets 400
+and {"error": "..."}.  Web pages cannot use it: browsers send an Origin, or ask first
+whether they may send a JSON body, and both are refused.
 """
 
 from __future__ import annotations
@@ -43,10 +43,10 @@ class ControlServer:
         self._server.close()
 
     def answer(self, path: str, document: Document) -> Document:
-        """Do what *path* stands for; return what to reply.
+        """Do what *path* says; return the document to reply with.
 
-        Raises KeyError for another path, and ValueError and TypeError for a document
-        that does not fit.
+        Raises KeyError for another path, and ValueError or TypeError for a wrong
+        document.
         """
         actions: dict[str, Callable[..., Document]] = {
             "/fail": self._fail,
@@ -87,11 +87,11 @@ class _Handler(LoopbackHandler):
     """One connection; each request is a POST of a JSON object."""
 
     def version_string(self) -> str:
-        """Return the Server header: nothing of Python."""
+        """Return the Server header, which does not mention Python."""
         return "localcloud"
 
     def do_POST(self) -> None:
-        """Do what is asked, or say why not."""
+        """Do what the request says, or reply with the reason why not."""
         control: ControlServer = self.server.service
         length = self.headers.get("Content-Length", "")
         if "Origin" in self.headers:
@@ -124,7 +124,7 @@ class _Handler(LoopbackHandler):
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
 
     def refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Reply with an error; the body may not have been read."""
+        """Reply with an error and close; the body may be unread."""
         self.close_connection = True
         self.reply(status, {"error": reason})
 

@@ -1,4 +1,4 @@
-"""Errors that a test orders: what the next calls of an operation fail with."""
+"""Errors that a test orders for the next calls of an operation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EVERY_OPERATION = "*"
 class Failures:
     """Errors by operation.  All methods may be called from any thread.
 
-    *operations* and *codes* are those that the service has: a name that it does not
-    have would make a test pass because nothing fails.
+    *operations* and *codes* are those of the service: an unknown name would make a test
+    pass because nothing fails.
     """
 
     def __init__(
@@ -28,9 +28,9 @@ class Failures:
         self._always: dict[str, str] = {}
 
     def order(self, operation: str, codes: Collection[str], *, always: bool) -> None:
-        """Replace what *operation*, or with "*" every one, is to fail with.
+        """Replace the errors ordered for *operation*, or for every one if it is "*".
 
-        Each of *codes* is for one call; an empty one stands for the usual answer.  With
+        Each of *codes* is for one call; an empty one means the usual answer.  With
         *always* there is one code, for all calls.  Raises ValueError.
         """
         if operation != EVERY_OPERATION and operation not in self._operations:

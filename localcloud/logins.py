@@ -13,7 +13,7 @@ LOGIN_SECONDS = 3600
 
 
 class LoginService:
-    """Signs login tokens (HS256) with a secret of its own."""
+    """Signs login tokens (HS256) with its own random secret."""
 
     def __init__(self) -> None:
         self.secret = secrets.token_urlsafe(48)

@@ -18,8 +18,8 @@ from localcloud.network import Network
 class LoopbackServer(ThreadingHTTPServer):
     """Serves with a thread per connection, from start() to close().
 
-    The handlers find in *service* what they serve.  Port 0 is any free one; it is
-    bound at once, and a port that is taken raises OSError.
+    *service* is for the handlers.  Port 0 means any free port; it is bound at once.
+    Raises OSError if the port is in use.
     """
 
     # A client that says nothing keeps a thread this long; TLS lets it begin.
@@ -61,7 +61,7 @@ class LoopbackServer(ThreadingHTTPServer):
         socketserver.TCPServer.server_bind(self)  # HTTPServer's asks DNS for a name
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Serve a connection in a thread, and know it for server_close()."""
+        """Serve a connection in a thread, and remember it for server_close()."""
         if self._tls:
             # The handshake is made in the thread, by the first read.
             request.settimeout(self.handshake_seconds)
@@ -93,4 +93,4 @@ class LoopbackHandler(BaseHTTPRequestHandler):
             super().handle()
 
     def log_message(self, format: str, *args: object) -> None:
-        """Say nothing: what is served decides what is worth a line."""
+        """Log nothing: the service decides what to log."""

@@ -1,4 +1,4 @@
-"""XML documents, as STS and OSS send them."""
+"""XML documents in the form that STS and OSS send."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ def as_xml(name: str, value: Mapping[str, Any] | Sequence[Any] | str) -> str:
     A list becomes an element for each item, all of that *name*.
     """
     if isinstance(value, str):
-        # A parser takes a bare CR for LF.
+        # A parser reads a bare CR as LF.
         text = escape(NO_XML.sub(chr(0xFFFD), value), {"\r": "&#13;"})
         return f"<{name}>{text}</{name}>"
     if isinstance(value, Sequence):

@@ -31,7 +31,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
 @pytest.fixture
 def local_cloud(request: pytest.FixtureRequest) -> Iterator[LocalCloud]:
-    """STS, OSS and a token server on this machine, which begin empty for each test."""
+    """STS, OSS and a token server on this machine, empty at the start of each test."""
     from localcloud import LocalCloud
 
     marker = request.node.get_closest_marker("local_cloud")

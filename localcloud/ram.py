@@ -1,28 +1,30 @@
-"""The policy language of RAM, for the stand-ins: its grammar, and what it grants.
+"""The policy language of RAM, for the stand-ins: its grammar and its evaluation.
 
     session_policy = parse('{"Version": "1", "Statement": [...]}')
     arn = "acs:oss:*:1234567890123456:my-bucket/photos/cat.jpg"
     decide(role_policies, session_policy, "oss:PutObject", arn, {}) is Decision.ALLOWED
 
-parse() takes the policies of a role and those sent with AssumeRole, and refuses what
-AssumeRole answers with InvalidParameter.PolicyGrammar.  Size is for STS to check.  A
-trust policy or a bucket policy, which names a Principal, is neither, and is refused.
+parse() reads the policies of a role and those sent with AssumeRole, and refuses what
+AssumeRole refuses with InvalidParameter.PolicyGrammar.  STS checks the size.  Trust
+policies and bucket policies, which have a Principal, are refused.
 
 Sources: "Policy elements", "Policy structure and syntax", "Conditional operators" and
 "Policy evaluation process" in the RAM documentation, "RAM policy overview" in that of
-OSS.  What they leave open is strict here, so that nothing works in the demo only:
+OSS.  Where they leave something open, this module is strict, so that nothing works only
+in the demo:
 
-- Elements they do not list (Sid, NotResource) are refused, and so is one that stands
-  twice, an empty list, and a Statement that is not a list.  An empty Condition holds.
+- Elements they do not list (Sid, NotResource) are refused, and so are an element that
+  occurs twice, an empty list, and a Statement that is not a list.  An empty Condition
+  is true.
 - The form of actions, ARNs and condition keys is not checked.  Keys are case-sensitive.
-- A wildcard does not stop at "/", as documented, but does at the first four ":" of an
-  ARN: the account that * stands for cannot reach into the name of an object.  There is
-  no way to escape one, and ${...} is nothing but text.
+- A wildcard matches "/", as documented, but none of the first four ":" of an ARN: a *
+  for the account cannot match a part of the name of an object.  A wildcard cannot be
+  escaped, and ${...} is plain text.
 - Numbers are decimal without exponent, dates have seconds and an offset or Z, booleans
   are "true" or "false", networks may have host bits, which do not count.
-- A key that the request lacks, or has with another kind of value, equals nothing: its
-  condition is false, or true if the operator is a Not.
-- IpAddressIncludeBorder, in the list of OSS only, is taken for IpAddress.
+- If the request does not have a key, or has another kind of value for it, the condition
+  is false, or true if the operator is a Not.
+- IpAddressIncludeBorder, which only the list of OSS has, is read as IpAddress.
 """
 
 from __future__ import annotations
@@ -46,8 +48,8 @@ Effect = Literal["Allow", "Deny"]
 def is_like(text: str, pattern: str) -> bool:
     """Tell whether *text* is like *pattern*: * is any run of characters, ? is one.
 
-    Only the last * met is ever tried again, with a longer run, as more from an earlier
-    one would gain nothing.  So the work is at most the product of both lengths.
+    Only the last * is tried again with a longer run, because a longer run of an earlier
+    one would not help.  So the work is at most the product of both lengths.
     """
     at = position = run_end = 0
     star: int | None = None
@@ -70,7 +72,7 @@ def is_like(text: str, pattern: str) -> bool:
 def is_arn_like(arn: str, pattern: str) -> bool:
     """Tell whether *arn* is like *pattern*, each of its parts like the pattern's.
 
-    The last part of the pattern stands for all that is left: alone, * is any ARN.
+    The last part of the pattern matches all the rest: * alone matches any ARN.
     """
     patterns = pattern.split(":", 4)
     parts = arn.split(":", len(patterns) - 1)
@@ -105,10 +107,10 @@ read_network = reader(  # a single address is a network of one
 
 
 class Operator(NamedTuple):
-    """How values are read, in policy and request, and then compared.
+    """How the values of policy and request are read and compared.
 
-    It holds if *compare* is true of the request's value and any of the policy's, or
-    when *negated* of none.
+    It is true if *compare* is true for the value of the request and at least one of the
+    policy, or if *negated*, for none of the policy.
     """
 
     read: Callable[[str], Any]
@@ -184,7 +186,7 @@ class Statement:
 
 @dataclass(frozen=True)
 class Policy:
-    """Statements, in no order: a Deny counts wherever it stands."""
+    """Statements; their order does not matter, a Deny always wins."""
 
     statements: tuple[Statement, ...]
 
@@ -194,7 +196,7 @@ class PolicyGrammarError(ValueError):
 
 
 def parse(text: str) -> Policy:
-    """Return the policy that *text* is.  Raises PolicyGrammarError."""
+    """Return *text* as a policy.  Raises PolicyGrammarError."""
     try:
         document = json.loads(text, object_pairs_hook=unique)
         json.dumps(document, ensure_ascii=False).encode()  # half a surrogate pair
@@ -210,10 +212,10 @@ def parse(text: str) -> Policy:
 
 
 def unique(members: list[tuple[str, Any]]) -> dict[str, Any]:
-    """Return a JSON object; one with a name twice is read differently elsewhere."""
+    """Return a JSON object.  Raises ValueError if a name occurs twice in it."""
     document = dict(members)
     if len(document) < len(members):
-        raise ValueError("an element stands there twice")
+        raise ValueError("an element occurs twice")
     return document
 
 
@@ -228,7 +230,7 @@ def check_elements(document: Any, required: set[str], *optional: str) -> None:
 
 
 def parse_statement(statement: Any) -> Statement:
-    """Return *statement* as it is evaluated.  Raises ValueError if it is not one."""
+    """Return *statement* ready for evaluation.  Raises ValueError if it is not one."""
     is_not_action = isinstance(statement, dict) and "NotAction" in statement
     action = "NotAction" if is_not_action else "Action"
     check_elements(statement, {"Effect", action, "Resource"}, "Condition")
@@ -282,7 +284,7 @@ def evaluate(
 
 
 class Decision(enum.Enum):
-    """What becomes of a request, with the reason that a service words its reply by."""
+    """The decision about a request; a service chooses its reply by the reason."""
 
     ALLOWED = "allowed"
     DENIED_EXPLICITLY = "denied by a policy of the role"
@@ -297,13 +299,14 @@ def decide(
     resource: str,
     context: Mapping[str, str],
 ) -> Decision:
-    """Return what becomes of *action* on *resource*, an ARN, by an assumed role.
+    """Return the decision about *action* on *resource*, an ARN, by an assumed role.
 
-    *context* has the request's condition keys, such as acs:SourceIp, as strings.  Both
-    the role and the session policy, if there is one, must allow, and neither deny.  OSS
-    says of a session policy alike whether it denies or does not allow ("Access denied
-    by authorizer's policy."), so both are one decision.  The documentation does not say
-    what OSS reports if the role denies, too; here the explicit Deny of the role is.
+    *context* has the condition keys of the request, such as acs:SourceIp, as strings.
+    The role and the session policy, if there is one, must both allow it, and neither
+    may deny it.  OSS uses the same words if a session policy denies or just does not
+    allow ("Access denied by authorizer's policy."), so both are one decision.  The
+    documentation does not say what OSS reports if the role denies as well; here it is
+    the explicit Deny of the role.
     """
     by_role = evaluate(role_policies, action, resource, context)
     if by_role == "Deny":

@@ -1,7 +1,8 @@
 """The token server of a LocalCloud.
 
-Nothing else of localcloud imports tokenserver, and this module is imported when a token
-server is started: the STS SDK behind it takes most of the time that a LocalCloud needs.
+No other module of localcloud imports tokenserver, and this one is imported only when a
+token server is started, because importing the STS SDK takes most of the time that a
+LocalCloud needs.
 """
 
 from __future__ import annotations
@@ -28,8 +29,8 @@ DRAIN_SECONDS = 5.0  # for requests that are under way at the end
 class LocalTokenServer:
     """A token server with the configuration file *config*, in *network*.
 
-    *clock* returns unix seconds.  Port 0 is any free one.  Raises ConfigError for a
-    wrong configuration, and OSError if the port cannot be had.
+    *clock* returns unix seconds.  Port 0 means any free port.  Raises ConfigError for a
+    wrong configuration, and OSError if the port cannot be used.
     """
 
     def __init__(
@@ -56,15 +57,15 @@ class LocalTokenServer:
         return TokenCache(self._client.assume_role, self._clock)
 
     def forget_tokens(self) -> None:
-        """Hand out no token a second time that was handed out before."""
+        """Forget all tokens, so that none is handed out again."""
         self._server.tokens = self._tokens()
 
     def start(self) -> None:
-        """Serve in a thread of its own, until close()."""
+        """Serve in another thread, until close()."""
         self._thread.start()
 
     def close(self) -> None:
-        """Stop serving, when the requests that are under way are answered."""
+        """Answer the requests under way, and stop serving."""
         if self._thread.ident is None:  # it was never started
             self._server.server_close()
             return
@@ -83,7 +84,7 @@ class LocalTokenServer:
 
 
 def log_to_stderr() -> None:
-    """Log what the token server and the stand-ins do, in one form."""
+    """Log to stderr, the token server and the stand-ins in the same form."""
     logs.log_to_stderr()
     logger = logging.getLogger("localcloud")
     logger.handlers = logging.getLogger("tokenserver").handlers

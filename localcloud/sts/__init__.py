@@ -4,11 +4,11 @@
         user, role = sts.add_user(), sts.add_role()
         ...  # a client of sts.endpoint with the key pair of user may assume role.arn
 
-It is a real HTTP server and refuses what STS refuses: a call must carry a signature
-that its own arithmetic confirms (style ACS3, which is V3, or style RPC, which is V1),
-a time within 15 minutes of its clock and a nonce not seen before, all from a key that
-is known, enabled, and allowed to assume a role that trusts its owner.  It remembers
-what it was asked and what it issued, and can be told to throttle, fail or misbehave.
+It is a real HTTP server and refuses what STS refuses: a call must have a valid
+signature (style ACS3, which is V3, or style RPC, which is V1), a time within 15 minutes
+of the clock, a new nonce, and a key that is known, enabled, and allowed to assume a
+role that trusts its owner.  It remembers all requests and tokens, and can be told to
+throttle, fail or misbehave.
 
 It imitates AssumeRole and GetCallerIdentity.  It does not imitate, and answers with
 501: other actions, MFA, unknown or repeated parameters and headers, signatures of a
@@ -23,8 +23,8 @@ Sources: "AssumeRole", "GetCallerIdentity" and "Signature method" (RPC style) in
 STS documentation, "V3 request structure and signature", the tables of common errors,
 and for AccessDeniedDetail "How do I troubleshoot an access denied error?" in RAM's.
 
-One call passes through handler (bytes), request (taken apart), calls (recorded, and
-told how to answer), stand_in, checks with signature, callers, and back as a document.
+A call passes through handler (bytes), request (parsed), calls (recorded, and told how
+to answer), stand_in, checks with signature, callers, and back as a document.
 """
 
 from localcloud.sts.behaviours import Behaviour, Close, Drip, Fail, Hang, Reply, Reset

@@ -1,4 +1,4 @@
-"""How a test can have a call answered."""
+"""The ways in which a test can have a call answered."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ class Fail:
 
 @dataclass(frozen=True)
 class Reply:
-    """Just this, sense or nonsense; *headers* replace those that are usual.
+    """Exactly this reply, valid or not; *headers* replace the usual ones.
 
-    With Connection: close among them the connection is closed afterwards.
+    With Connection: close, the connection is closed afterwards.
     """
 
     status: int
@@ -37,9 +37,9 @@ class Hang:
 
 @dataclass(frozen=True)
 class Drip:
-    """The usual answer, its status line, headers and body a byte at a time.
+    """The usual answer, its status line, headers and body one byte at a time.
 
-    What is left is sent at once when *released* is set.
+    The rest is sent at once when *released* is set.
     """
 
     seconds_per_byte: float

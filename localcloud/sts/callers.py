@@ -18,7 +18,7 @@ ALLOW_ALL = (
 
 @dataclass(frozen=True)
 class IssuedToken:
-    """What AssumeRole handed out, and for whom.  *expiration* is in unix seconds."""
+    """A token of AssumeRole, and its owner.  *expiration* is in unix seconds."""
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
@@ -59,7 +59,7 @@ def root_of(arn: str) -> str:
 
 
 def entity_id(arn: str) -> str:
-    """Return the digits that stand for *arn*; those of an account are in its ARN."""
+    """Return the numeric ID of *arn*; that of an account is in its ARN."""
     if arn == root_of(arn):
         return arn.split(":")[3]
     return str(int(sha256(arn.encode()), 16))[:18]
@@ -85,7 +85,7 @@ def identity(caller: Caller) -> dict[str, str]:
 def not_permitted(caller: Caller, policy_type: str) -> Refused:
     """Return the error for an AssumeRole that no policy of *policy_type* allows.
 
-    AccountLevelIdentityBasedPolicy is one of the caller's own, AssumeRolePolicy the
+    AccountLevelIdentityBasedPolicy means a policy of the caller, AssumeRolePolicy the
     trust policy of the role.
     """
     who = identity(caller)

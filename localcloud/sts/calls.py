@@ -1,4 +1,4 @@
-"""The calls that the stand-in received, and how a test wants the next ones answered."""
+"""The calls that the stand-in received, and the answers that a test wants next."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ REQUESTS_KEPT = 10_000  # of too many, the oldest are forgotten
 
 
 class Calls:
-    """Keeps what was received.  All methods may be called from any thread."""
+    """Keeps the received calls.  All methods may be called from any thread."""
 
     def __init__(self) -> None:
         self.closing = threading.Event()
@@ -31,20 +31,20 @@ class Calls:
         self._holders = 0
 
     def end_calls(self) -> None:
-        """Let no call wait any longer, and none wait from now on."""
+        """End the wait of all calls, now and in the future."""
         with self._changed:
             self.closing.set()
             self._changed.notify_all()
 
     @property
     def requests(self) -> list[Request]:
-        """Return the requests received since clear(), of very many the last."""
+        """Return the requests received since clear(); of very many, only the last."""
         with self._changed:
             return list(self._requests)
 
     @property
     def received(self) -> int:
-        """How many requests came since clear(), forgotten ones too."""
+        """The number of requests since clear(), including forgotten ones."""
         with self._changed:
             return self._received
 
@@ -55,7 +55,7 @@ class Calls:
             self._received = 0
 
     def wait_for_requests(self, n: int, timeout: float = 60.0) -> None:
-        """Return once *n* were received since clear().
+        """Return when *n* requests have been received since clear().
 
         Raises TimeoutError after *timeout* seconds.
         """
@@ -64,14 +64,14 @@ class Calls:
                 raise TimeoutError(f"{self._received} of {n} requests in {timeout} s")
 
     def script(self, *behaviours: Behaviour | None) -> None:
-        """Answer the next calls so, each once; None is the usual answer."""
+        """Answer the next calls in these ways, one each; None is the usual answer."""
         with self._changed:
             self._script = deque(behaviours)
             self._times_told += 1
             self._changed.notify_all()
 
     def always(self, behaviour: Behaviour | None) -> None:
-        """Answer calls so when no script is left; None is the usual answer."""
+        """Answer calls in this way when no script is left; None is the usual answer."""
         with self._changed:
             self._always = behaviour
             self._times_told += 1
@@ -80,16 +80,16 @@ class Calls:
     def fail(self, action: str, *codes: str, always: bool = False) -> None:
         """Answer the next calls of *action* with these errors, each once.
 
-        An empty code stands for the usual answer.  With *always*, all calls get the one
-        code that is given.  "*" is every action.  What was ordered for *action* before
-        is forgotten: without codes, all is as usual again.  A script() goes before.
-        Raises ValueError for an action or a code that STS does not have.
+        An empty code means the usual answer.  With *always*, all calls get the one
+        code. "*" means every action.  Earlier orders for *action* are forgotten, so
+        without codes all is as usual again.  A script() takes precedence.  Raises
+        ValueError for an action or a code that STS does not have.
         """
         self._failures.order(action, codes, always=always)
 
     @contextmanager
     def held(self) -> Iterator[None]:
-        """Answer what is received during a with block when the block ends."""
+        """Hold the calls that come during a with block until the block ends."""
         with self._changed:
             self._holders += 1
         try:
@@ -100,7 +100,7 @@ class Calls:
                 self._changed.notify_all()
 
     def receive(self, request: Request) -> Behaviour | None:
-        """Record *request*; return how to answer it when it is time to."""
+        """Record *request*; return how to answer it, when it is time to."""
         with self._changed:
             self._requests.append(request)
             self._received += 1

@@ -1,4 +1,4 @@
-"""What STS refuses a call for, apart from who makes it.
+"""The checks of a call that do not depend on the caller.
 
 Sources: the pages "AssumeRole", "GetCallerIdentity" and "Signature method".
 """
@@ -48,7 +48,7 @@ TIMESTAMP = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(\.\d+)?Z", re.ASCII)
 
 
 def check_request(request: Request) -> None:
-    """Raise Refused for what STS, or this stand-in, answers to nobody.
+    """Raise Refused for a call that STS, or this stand-in, refuses to everybody.
 
     The order decides which of several errors is reported.
     """
@@ -63,7 +63,7 @@ def check_request(request: Request) -> None:
 
 
 def check_form(request: Request) -> None:
-    """Raise Refused for a method, path or body that no call has."""
+    """Raise Refused for a method, path or body that a call cannot have."""
     kind = media_type(request.headers) if request.body else FORM
     if request.method not in ("GET", "POST"):
         raise Refused("UnsupportedHTTPMethod")
@@ -76,7 +76,7 @@ def check_form(request: Request) -> None:
 
 
 def check_common_parameters(request: Request) -> None:
-    """Raise Refused unless the parameters that every call has are there and right."""
+    """Raise Refused unless the common parameters are present and valid."""
     style, common = request.signature_style, request.common
     if request.action in OTHER_ACTIONS:
         raise not_imitated(request.action)
@@ -107,7 +107,7 @@ def check_headers_alone_decide(request: Request) -> None:
 
 
 def check_timestamp(text: str, now: float) -> None:
-    """Raise Refused unless *text* is a time, maybe with a fraction, close to *now*."""
+    """Raise Refused unless *text* is a time close to *now*; it may have a fraction."""
     parts = TIMESTAMP.fullmatch(text)
     try:
         moment = datetime.fromisoformat(f"{parts[1] if parts else ''}+00:00")
@@ -118,7 +118,7 @@ def check_timestamp(text: str, now: float) -> None:
 
 
 def check_signature(request: Request, access_key_secret: str) -> None:
-    """Raise Refused unless *request* was signed, as it is, with *access_key_secret*."""
+    """Raise Refused unless *request* has a valid signature of *access_key_secret*."""
     common, headers = request.common, request.headers
     is_body_as_signed = True
     if request.signature_style == "RPC":
@@ -150,7 +150,7 @@ def check_signature(request: Request, access_key_secret: str) -> None:
 
 
 def check_parameters(params: Mapping[str, str]) -> None:
-    """Raise Refused unless *params* are as the page "AssumeRole" has them."""
+    """Raise Refused unless *params* are valid by the page "AssumeRole"."""
     for name in ("RoleArn", "RoleSessionName"):
         if not params.get(name):
             raise missing(name)

@@ -1,4 +1,4 @@
-"""What STS answers when it refuses a call: HTTP status, Code and Message."""
+"""The error replies of STS: HTTP status, Code and Message."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ ERRORS = {
 
 
 class Refused(Exception):
-    """An error reply.  What is left out is as in ERRORS, an unknown status is 400."""
+    """An error reply.  Defaults are those in ERRORS; an unknown status is 400."""
 
     def __init__(
         self,
@@ -75,5 +75,5 @@ def wrongly_formed(name: str) -> Refused:
 
 
 def not_imitated(what: str) -> Refused:
-    """Return the loud error for what STS may know and this stand-in does not."""
+    """Return the error for *what*, which STS may know and this stand-in does not."""
     return Refused("NotImitated", f"The STS stand-in does not imitate {what}.", 501)

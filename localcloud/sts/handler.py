@@ -18,7 +18,7 @@ CONTENT_LENGTH = re.compile(r"[0-9]{1,6}")  # up to 1 MB, ours
 
 
 class Service(Protocol):
-    """What a handler asks of the stand-in."""
+    """The stand-in, as the handler uses it."""
 
     latency_seconds: float
     closing: threading.Event
@@ -53,7 +53,7 @@ class StsHandler(LoopbackHandler):
         self.answer(read_request(self.command, self.path, headers, body, now))
 
     def answer(self, request: Request) -> None:
-        """Send the reply to *request*, or do what the stand-in was told to do."""
+        """Send the reply to *request*, in the way that a test has ordered."""
         sts: Service = self.server.service
         behaviour = sts.receive(request)
         if isinstance(behaviour, (Close, Reset)):
@@ -85,7 +85,7 @@ class StsHandler(LoopbackHandler):
         return head if self.command == "HEAD" else head + reply.body
 
     def date_time_string(self, timestamp: float | None = None) -> str:
-        """Return *timestamp*, or the time of the stand-in's clock, as HTTP has it."""
+        """Return *timestamp*, or the time of the stand-in, in the form of HTTP."""
         now: float = self.server.service.clock()
         return super().date_time_string(int(now if timestamp is None else timestamp))
 

@@ -1,4 +1,4 @@
-"""A call of STS, taken apart."""
+"""A parsed call of STS."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ FORM, JSON = "application/x-www-form-urlencoded", "application/json"
 
 @dataclass(frozen=True)
 class Request:
-    """One request as it was received; what it does not say is an empty string.
+    """One request as it was received; missing values are empty strings.
 
     *params* are those of the action, from query, form or JSON body.  *headers* have
     lower-case names.  *received_at* is in unix seconds.
@@ -67,7 +67,7 @@ class Request:
 def read_request(
     method: str, target: str, headers: Mapping[str, str], body: bytes, now: float
 ) -> Request:
-    """Return the request taken apart; it is recorded before anything is checked."""
+    """Return the parsed request; it is recorded before anything is checked."""
     path, _, query_string = target.partition("?")
     query = parse_qsl(query_string, keep_blank_values=True)
     form = body_params(headers, body)
@@ -109,7 +109,7 @@ def body_params(headers: Mapping[str, str], body: bytes) -> list[tuple[str, str]
 
 
 def is_single(name: str) -> bool:
-    """Tell whether a header decides what a call means, so that there may be but one."""
+    """Tell whether a header decides what a call means, so it may occur only once."""
     return name in SINGLE_HEADERS or name.startswith("x-acs-")
 
 

@@ -16,7 +16,7 @@ def canonical_query(params: Iterable[tuple[str, str]]) -> str:
 
 
 def rpc_string_to_sign(method: str, params: Iterable[tuple[str, str]]) -> str:
-    """Return what an RPC call signs: all of *params* but the Signature itself."""
+    """Return the text that an RPC call signs: all *params* except Signature."""
     signed = [(name, value) for name, value in params if name != "Signature"]
     return f"{method}&%2F&{quote(canonical_query(signed), safe='')}"
 
@@ -34,7 +34,7 @@ def acs3_string_to_sign(
     signed_headers: str,
     body_hash: str,
 ) -> str:
-    """Return what an ACS3 call signs; *signed_headers* is host;x-acs-action;…"""
+    """Return the text an ACS3 call signs; *signed_headers* is host;x-acs-action;…"""
     lines = [f"{n}:{headers.get(n, '').strip()}\n" for n in signed_headers.split(";")]
     canonical_request = "\n".join(
         [method, "/", canonical_query(query), "".join(lines), signed_headers, body_hash]

@@ -1,4 +1,4 @@
-"""STS on 127.0.0.1: who is known there, and what it answers."""
+"""STS on 127.0.0.1: its users, roles and tokens, and its answers."""
 
 from __future__ import annotations
 
@@ -51,12 +51,12 @@ DEFAULT_DURATION_SECONDS = 3600
 
 
 class StsStandIn(Calls):
-    """STS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
+    """STS on 127.0.0.1 while a with block lasts; port 0 means any free port.
 
-    *clock* returns unix seconds.  Calls beyond *calls_per_second* are throttled, and
-    replies are sent *latency_seconds* late.  With *says_what_denied* a NoPermission has
-    an AccessDeniedDetail, which not every reply of the cloud has.  Requests may be made
-    from any thread.
+    *clock* returns unix seconds.  Calls above *calls_per_second* are throttled, and
+    replies are delayed by *latency_seconds*.  With *says_what_denied*, a NoPermission
+    has an AccessDeniedDetail, which only some replies of the cloud have.  Methods may
+    be called from any thread.
     """
 
     def __init__(
@@ -106,9 +106,9 @@ class StsStandIn(Calls):
     ) -> Caller:
         """Add the owner of a key pair, or replace it.
 
-        An *arn* that ends in :root makes it the account itself.  *may_assume* are ARNs
-        of roles; None means any, as the system policy AliyunSTSAssumeRoleAccess does.
-        *policies* say in JSON what else it may do; by default nothing.
+        If *arn* ends in :root, the owner is the account itself.  *may_assume* are ARNs
+        of roles; None means any, as with the system policy AliyunSTSAssumeRoleAccess.
+        *policies* say in JSON what else the owner may do; by default nothing.
         """
         user = Caller(
             access_key_id,
@@ -149,12 +149,12 @@ class StsStandIn(Calls):
         return role
 
     def issued(self, security_token: str) -> IssuedToken | None:
-        """Return what was issued with *security_token*; it may have expired."""
+        """Return the token with this *security_token*; it may have expired."""
         with self._lock:
             return self._tokens.get(security_token)
 
     def expire_tokens(self) -> None:
-        """End what was issued so far now; the time in its Expiration stays as it is."""
+        """End all tokens now; their Expiration remains as it is."""
         now = int(self.clock())
         with self._lock:
             for name, token in self._tokens.items():
@@ -162,7 +162,7 @@ class StsStandIn(Calls):
                     self._tokens[name] = replace(token, expiration=now)
 
     def caller(self, access_key_id: str, security_token: str) -> Caller:
-        """Return who owns a key, and the token that goes with it.  Raises Refused."""
+        """Return the owner of a key and of the token with it.  Raises Refused."""
         with self._lock:
             user = self._users.get(access_key_id)
             token = self._tokens.get(security_token)
@@ -191,14 +191,14 @@ class StsStandIn(Calls):
         return user
 
     def knows(self, access_key_id: str) -> bool:
-        """Tell whether there is, or was not long ago, such a key."""
+        """Tell whether there is such a key, or was one recently."""
         with self._lock:
             return access_key_id in self._users or any(
                 token.access_key_id == access_key_id for token in self._tokens.values()
             )
 
     def reply(self, request: Request, behaviour: Behaviour | None) -> Reply:
-        """Return the reply to *request*, which is STS's unless *behaviour* says."""
+        """Return the reply to *request*: that of *behaviour*, or that of STS."""
         if isinstance(behaviour, Reply):
             return behaviour
         request_id = str(uuid.uuid4()).upper()
@@ -227,7 +227,7 @@ class StsStandIn(Calls):
         return Reply(status, xml.encode(), "text/xml;charset=utf-8", headers)
 
     def _perform(self, request: Request) -> dict[str, Any]:
-        """Do what *request* asks and return what to reply.  Raises Refused."""
+        """Do what *request* says and return the reply.  Raises Refused."""
         now = self.clock()
         check_request(request)
         check_timestamp(request.common["Timestamp"], now)
@@ -239,7 +239,7 @@ class StsStandIn(Calls):
         return self._assume_role(caller, request.params, now)
 
     def _admit(self, request: Request, now: float) -> None:
-        """Raise Refused if *request* is a replay, or one too many in a second."""
+        """Raise Refused if *request* is a replay, or exceeds the rate."""
         nonce = request.common.get("SignatureNonce")  # ACS3 may do without, by one page
         with self._lock:
             if nonce:
@@ -316,13 +316,13 @@ class StsStandIn(Calls):
 def forget(
     table: OrderedDict[Any, Any], kept: int, is_old: Callable[[Any], bool]
 ) -> None:
-    """Make room in *table* for one more: drop its first entries if old or too many."""
+    """Make room in *table* for one more: drop the first entries if old or too many."""
     while table and (len(table) >= kept or is_old(next(iter(table.values())))):
         table.popitem(last=False)
 
 
 def format_timestamp(seconds: int) -> str:
-    """Return unix *seconds* as STS writes times, 2026-01-02T03:04:05Z."""
+    """Return unix *seconds* in the form of STS, 2026-01-02T03:04:05Z."""
     return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 

@@ -696,4 +696,4 @@ def test_check_shows_warnings_once(config: Path) -> None:
 
     result = call("--check", "--config", config)
 
-    assert (result.stdout + result.stderr).count("holds a secret") == 1
+    assert (result.stdout + result.stderr).count("contains a secret") == 1
