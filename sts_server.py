@@ -1,12 +1,12 @@
 """A token server for apps that upload to Alibaba Cloud OSS: python sts_server.py 7080
 
 An app must not hold an AccessKey pair.  It asks this server for a temporary
-credential, talks to OSS directly with it, and asks again before it expires.
-The server holds the pair, or runs under a RAM role, and asks STS on the app's
-behalf: AssumeRole(RoleArn, RoleSessionName, DurationSeconds, Policy) returns an
+token, talks to OSS directly with it, and asks again before it expires.  The
+server holds the pair, or runs under a RAM role, and calls STS for the app:
+AssumeRole(RoleArn, RoleSessionName, DurationSeconds, Policy) returns an
 AccessKeyId that starts with "STS.", an AccessKeySecret, a SecurityToken and their
-Expiration.  Such a token may do what the role may do *and* the session policy
-sent with the call allows; a session policy never adds anything to a role.
+Expiration.  Such a token may do what both the role and the session policy of the
+call allow; a session policy never adds anything to a role.
 
 This file is only the command; the server is the package tokenserver beside it.  One
 request passes through it like this:
