@@ -102,7 +102,7 @@ def through(protocol: str) -> str:
 
 
 def clock_offset(date: str, now: float) -> float | None:
-    """Return how many seconds *now* is after the *date* of an HTTP reply, or None.
+    """Return the seconds from the *date* of an HTTP reply to *now*, or None.
 
     The date has whole seconds; the fraction is cut off.
     """

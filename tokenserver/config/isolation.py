@@ -32,18 +32,18 @@ LIST_ACTIONS = ("oss:ListObjects", "oss:ListObjectVersions", "oss:ListMultipartU
 class Verdict(enum.Enum):
     """The meaning of two places for users, who may have any name."""
 
-    APART = "no user gets what is another's"
+    APART = "no user reaches the folder of another"
     ALIKE = "all users share the same part of each user's folder"
-    UNEQUAL = "some user gets what is another's, or all get what is one user's"
+    UNEQUAL = "some user reaches the folder of another, or all reach that of one user"
 
 
 @dataclass(frozen=True)
 class UserFolder:
-    """Objects that each user has in a folder of their own, or a list of them."""
+    """Objects in a separate folder for each user, or a list of them."""
 
     text: str  # for messages
     bucket: str  # a pattern, as for a list
-    folder: str  # what stands before the user in the name of an object
+    folder: str  # the part before the user ID in the name of an object
 
     def compare(self, other: UserFolder) -> Verdict:
         """Return whether the folder of one user may be inside that of another."""
@@ -73,12 +73,13 @@ class SharedPlace:
         return any(start & self.names.tail for start in self.starts_in("*"))
 
     def compare(self, user: UserFolder) -> Verdict:
-        """Return what of the users' folders is in this place.
+        """Return which part of the users' folders is in this place.
 
-        It is the same for all of them if the text behind the folder is read from the
-        same positions of the pattern whatever the user is called.  Take a list of
-        us*/index, which is the pattern us*/index*: users/bob/ leads to its first *, but
-        users/index/ also to its last.  All would see what the user index has.
+        The part is the same for all users if the text after the folder is read from the
+        same positions of the pattern, whatever the user ID is.  Example: a list of
+        us*/index is the pattern us*/index*.  users/bob/ leads to its first *, but
+        users/index/ leads to its last one too, so all users would see the objects of
+        the user "index".
         """
         if self._begins_elsewhere(user):
             return Verdict.APART
@@ -88,7 +89,7 @@ class SharedPlace:
             before = self.names.read(start, user.folder)
             some = self.names.read(self.names.read_some(before, anything), "/")
             each = self.names.read_each(before, "/")
-            # Where any text may follow for each user, nothing can be more for some.
+            # If any text may follow for each user, no user can have more than others.
             if each & self.names.tail or not some & ~each:
                 verdicts.add(Verdict.ALIKE if some else Verdict.APART)
             else:
@@ -97,7 +98,7 @@ class SharedPlace:
         return next((one for one in order if one in verdicts), Verdict.APART)
 
     def _begins_elsewhere(self, user: UserFolder) -> bool:
-        """Return whether the first letters show it, which is so of most."""
+        """Return whether the first letters differ already, as they usually do."""
         begin = user.folder
         if self.bucket is None:
             begin = f"{user.bucket}/{begin}"
@@ -107,10 +108,10 @@ class SharedPlace:
         return not (ours.startswith(begin) or begin.startswith(ours))
 
     def starts_in(self, bucket: str) -> list[int]:
-        """Return where the names of objects begin, in buckets like *bucket*.
+        """Return the positions where names of objects begin, in buckets like *bucket*.
 
-        If that depends on the bucket or the account, each position is returned alone:
-        what holds for each of them holds for those of any bucket.
+        If they depend on the bucket or the account, each position is returned alone:
+        what is true for each of them is true for any bucket.
         """
         if self.bucket is not None:
             return [self.start] if may_be_one_bucket(self.bucket, bucket) else []
@@ -128,14 +129,14 @@ Place = UserFolder | SharedPlace
 
 
 def may_be_one_bucket(one: str, other: str) -> bool:
-    """Return whether a bucket may be called like both patterns."""
+    """Return whether both patterns can match the same bucket."""
     if has_wildcard(one):
         one, other = other, one
     return has_wildcard(one) or is_like(one, other)
 
 
 def compare(one: Place, other: Place) -> Verdict:
-    """Return what two places mean for users.
+    """Return the verdict on two places.
 
     | One                | Other                | Verdict | Because                   |
     | b-1/u/$USER_ID/*   | b-1/u/$USER_ID/in/*  | APART   | both are in one's folder  |
@@ -171,7 +172,7 @@ def pairs_of(places: Iterable[Place]) -> Iterator[tuple[Place, Place]]:
 
 
 def places_of(policy: SessionPolicy | None) -> Iterator[Place]:
-    """Yield what *policy* allows, where it stands; what it denies does not count."""
+    """Yield the places that *policy* allows; its Deny statements do not count."""
     for statement in statements_of(json.loads(policy.text)) if policy else ():
         if statement.effect != "Allow" or not statement.is_about_oss:
             continue
@@ -185,7 +186,7 @@ def places_of(policy: SessionPolicy | None) -> Iterator[Place]:
 
 
 def object_place(relative: Relative) -> Place:
-    """Return the objects that a resource is about."""
+    """Return the place of the objects of a resource."""
     text, pattern, start, has_five_parts = relative
     before, mark, _ = text.partition(USER_MARK)
     if mark:
@@ -196,7 +197,7 @@ def object_place(relative: Relative) -> Place:
 
 
 def list_places(bucket: str, statement: Statement) -> Iterator[Place]:
-    """Yield the objects that an Allow lists: those whose names begin with a prefix."""
+    """Yield the places that an Allow lists: objects whose names begin with a prefix."""
     if not any(map(statement.covers, LIST_ACTIONS)):
         return
     tests = [

@@ -27,12 +27,12 @@ class Pattern:
     """
 
     def __init__(self, tokens: Iterable[str]) -> None:
-        self._at: dict[str, int] = {}  # where each character stands
-        self._runs = self._ones = 0  # where * and ? stand
+        self._at: dict[str, int] = {}  # positions of each character
+        self._runs = self._ones = 0  # positions of * and ?
         bit, last = 1, ""
         for token in tokens:
             if token == last == ANY_RUN:
-                continue  # as much as one
+                continue  # ** matches the same as *
             if token == ANY_RUN:
                 self._runs |= bit
             elif token == ANY_ONE:
@@ -41,19 +41,19 @@ class Pattern:
                 self._at[token] = self._at.get(token, 0) | bit
             bit, last = bit << 1, token
         self.end = bit
-        self.tail = bit >> 1 if last == ANY_RUN else 0  # where any more text is taken
+        self.tail = bit >> 1 if last == ANY_RUN else 0  # position of a * at the end
         self.start = self._beyond_runs(1)
 
     def _beyond_runs(self, places: int) -> int:
-        """Return *places* and those behind a *, which may also be an empty run."""
+        """Return *places*, and the ones after a *, which may also match nothing."""
         return places | (places & self._runs) << 1
 
     def _step(self, places: int, taking: int) -> int:
-        """Return where a character leads that the positions *taking* take."""
+        """Return the positions after a character that the positions *taking* match."""
         return self._beyond_runs((places & taking) << 1 | places & self._runs)
 
     def read(self, places: int, text: str) -> int:
-        """Return where *text* leads from *places*."""
+        """Return the positions after *text*, starting from *places*."""
         for letter in text:
             if not places:
                 break
@@ -61,24 +61,24 @@ class Pattern:
         return places
 
     def read_one_of(self, places: int, letters: Iterable[str]) -> int:
-        """Return where some one of *letters* leads."""
+        """Return the positions after any one of *letters*."""
         return self._step(places, self._taking(letters))
 
     def _taking(self, letters: Iterable[str]) -> int:
-        """Return the positions that take some one of *letters*."""
+        """Return the positions that match at least one of *letters*."""
         taking = self._ones
         for letter in letters:
             taking |= self._at.get(letter, 0)
         return taking
 
     def read_unspelt(self, places: int, length: int) -> int:
-        """Return where *length* characters lead that are not in the pattern."""
+        """Return the positions after *length* characters that the pattern lacks."""
         for _ in range(length):
             places = self._step(places, self._ones)
         return places
 
     def read_some(self, places: int, letters: Iterable[str]) -> int:
-        """Return where any text leads of one or more of *letters*."""
+        """Return the positions after all texts of one or more of *letters*."""
         taking = self._taking(letters)
         found = 0
         while True:
@@ -88,17 +88,17 @@ class Pattern:
             found |= places
 
     def all_but(self, letters: str) -> set[str]:
-        """Return all but *letters* of the characters that are in the pattern."""
+        """Return the characters of the pattern, except *letters*."""
         return self._at.keys() - set(letters)
 
     def read_each(self, places: int, behind: str) -> int:
-        """Return where any text of one character or more leads, with *behind* after it.
+        """Return the positions after every text of one or more characters and *behind*.
 
-        It is where both a short and a long text of unknown characters lead; with known
-        ones it may be further.
+        These are the positions that short and long texts of unknown characters have in
+        common; texts of known characters may reach more.
         """
         found = -1
-        for _ in range(self.end.bit_length() + 1):  # longer ones are all in some *
+        for _ in range(self.end.bit_length() + 1):  # longer texts all end in a *
             before, places = places, self.read_unspelt(places, 1)
             found &= self.read(places, behind)
             if places == before:
@@ -106,12 +106,12 @@ class Pattern:
         return found
 
     def is_like(self, text: str) -> bool:
-        """Return whether the pattern stands for *text*."""
+        """Return whether the pattern matches *text*."""
         return bool(self.read(self.start, text) & self.end)
 
 
 def is_like(text: str, pattern: str) -> bool:
-    """Return whether *pattern*, in which * and ? are wildcards, stands for *text*."""
+    """Return whether *pattern*, in which * and ? are wildcards, matches *text*."""
     return Pattern(wildcards(pattern)).is_like(text)
 
 

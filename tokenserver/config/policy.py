@@ -196,7 +196,7 @@ def value_problems(text: str, values: Mapping[str, str]) -> Iterator[str]:
 
 
 def text_problem(element: str, text: str) -> str:
-    """Return what is wrong with a string of a rendered policy, or ""."""
+    """Return a problem of a string of a rendered policy, or ""."""
     problem = left_over(text, "$BUCKET_NAME, $OBJECT_PREFIX or $USER_ID")
     if not problem and USER_MARK in text and not is_user_folder(element, text):
         problem = (

@@ -121,7 +121,7 @@ def policy_problems(document: dict[str, Any]) -> Iterator[str]:
 
 
 def statement_problems(statement: Any) -> Iterator[str]:
-    """Yield what is wrong with a statement of a policy."""
+    """Yield the problems of a statement of a policy."""
     if not isinstance(statement, dict):
         yield "must be an object, {...}"
         return
@@ -142,7 +142,7 @@ def statement_problems(statement: Any) -> Iterator[str]:
 
 
 def condition_problems(condition: Any) -> Iterator[str]:
-    """Yield what is wrong with {operator: {key: value or values}}."""
+    """Yield the problems of {operator: {key: value or values}}."""
     if not isinstance(condition, dict):
         yield "Condition must be an object, {...}"
         return
@@ -159,7 +159,7 @@ def condition_problems(condition: Any) -> Iterator[str]:
 
 
 def key_problems(key: str) -> Iterator[str]:
-    """Yield what is wrong with a condition key.  Keys not listed are allowed."""
+    """Yield the problems of a condition key.  Keys not listed are allowed."""
     if "$" in key:
         yield f"{key!r:.100} is a condition key, which cannot have placeholders"
     for known in CONDITION_KEYS:

@@ -159,7 +159,7 @@ def decode_part(part: str) -> bytes:
 
 
 def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:
-    """Return what is wrong with a token's header, or ""."""
+    """Return a problem of the header of a token, or ""."""
     algorithm, kind = header.get("alg"), header.get("typ", "JWT")
     if not isinstance(algorithm, str) or algorithm not in algorithms:
         return f"its alg is not one of {', '.join(sorted(algorithms))}"
@@ -173,7 +173,7 @@ def header_problem(header: dict[str, Any], algorithms: Collection[str]) -> str:
 
 
 def claims_problem(claims: dict[str, Any], user_claim: str) -> str:
-    """Return which claim is missing or of a wrong type, or "".
+    """Return a problem of the claims: one is missing or has a wrong type, or "".
 
     PyJWT checks the values of exp, nbf and iat, but also accepts strings and booleans.
     It checks the types of iss and aud itself.
