@@ -18,6 +18,7 @@ from tokenserver.config import grants
 from tokenserver.config import settings as config_settings
 from tokenserver.counts import Histogram, Tally
 from tokenserver.httpd.request import RequestError
+from tokenserver.logs import ReplyLine
 from tokenserver.options import parse_arguments
 
 MOST_README_LINES = 170  # as many as are read in five minutes
@@ -187,6 +188,11 @@ def test_each_error_code_is_in_the_manual_once(language: str) -> None:
 @each_language
 def test_each_path_is_in_the_manual_once(language: str) -> None:
     assert not_once(language, [*grants.RESERVED_PATHS, "/metrics"]) == []
+
+
+@pytest.mark.parametrize("name", ["docs/operations.md", "docs/zh-CN/operations.md"])
+def test_each_key_of_the_log_is_explained(name: str) -> None:
+    assert {"time", "level", *ReplyLine._fields} <= set(PAGES[name].entries)
 
 
 @pytest.mark.parametrize("name", ["docs/http.md", "docs/zh-CN/http.md"])
