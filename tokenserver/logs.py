@@ -15,7 +15,9 @@ from typing import Any, NamedTuple
 logger = logging.getLogger("tokenserver")
 
 LOGGED_PATH = 200  # characters of a path that the log has
-LOGGED_OBJECT = 4096  # of an object, whose name has 1023 bytes before it is escaped
+# Of an object, whose name has 1023 bytes before it is escaped.  So a line is shorter
+# than PIPE_BUF, in JSON too, where a backslash is two.
+LOGGED_OBJECT = 2500
 ENCODED = re.compile(r"%([0-9A-Fa-f]{2})")
 LOGIN_TOKEN_START = "eyJ"  # what the JSON of its header begins with, in base64url
 

@@ -12,8 +12,9 @@ from typing import Any
 from urllib.parse import unquote, urlencode
 
 from helpers.configuration import OBJECTS, load, policy
+from helpers.examples import examples
 from helpers.login.users import USERS
-from hypothesis import assume, given, settings
+from hypothesis import assume, given
 from hypothesis import strategies as st
 
 from localcloud import ram
@@ -135,7 +136,7 @@ TAILS = st.one_of(
 )
 
 
-@settings(max_examples=300)
+@examples(300)
 @given(
     grant=grants(),
     users=st.lists(st.one_of(USERS, LIKE), min_size=2, max_size=2, unique=True),

@@ -6,6 +6,7 @@ import itertools
 import json
 import logging
 import re
+import select
 import time
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -16,14 +17,21 @@ import pytest
 from helpers.login.service import bearer
 from helpers.oss.client import OK
 from helpers.oss.signed import GRANTS, JPEG, Signing, start_signing
+from helpers.processes import call
 from helpers.server import MakeServer
 from helpers.settings import POLICY_DIRECTORY
 
 from localcloud.clock import Clock
 from localcloud.oss import OssStandIn
 from localcloud.sts import Fail, StsStandIn
-from tokenserver import cli
-from tokenserver.logs import ReplyLine
+from tokenserver.logs import (
+    LOGGED_OBJECT,
+    LOGGED_PATH,
+    JsonFormatter,
+    LogFormatter,
+    ReplyLine,
+    loggable,
+)
 from tokenserver.oss.bucket import Bucket, default_endpoint
 from tokenserver.oss.orders import Folder, InvalidObjectName, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
@@ -506,14 +514,12 @@ def test_no_path_hands_out_the_token(
 
 
 def test_the_command_shows_no_token_that_is_signed_with(
-    signing: Signing, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    signing: Signing, tmp_path: Path
 ) -> None:
-    config = str(tmp_path / "config.json")
-    assert cli.main(["--config", config, "--once", "/form"]) == 2
+    said = call("--config", tmp_path / "config.json", "--once", "/form")
 
-    said = capsys.readouterr()
-    assert said.out == ""
-    assert "--once /form: hands out forms of 300 s, and no token" in said.err
+    assert (said.returncode, said.stdout) == (2, "")
+    assert "--once /form: hands out forms of 300 s, and no token" in said.stderr
     assert signing.sts.received == 0
 
 
@@ -545,6 +551,25 @@ def test_the_log_says_for_whom_and_for_what(
         assert secret not in written
     assert "x-oss-signature" in url["url"]
     assert "x-oss-" not in written
+
+
+@pytest.mark.parametrize("letter", ['"', "猫", "é", "\u0301", "𝄞", "a", "%41"])
+def test_a_line_of_the_log_is_one_write(letter: str) -> None:
+    """Which is so up to PIPE_BUF, however long the name of an object is."""
+    name = letter * (1023 // len(letter.encode()))
+    line = ReplyLine(
+        client="f" * 39,
+        method="OPTIONS",
+        path="%" * LOGGED_PATH,
+        status=200,
+        outcome="S" * 64,
+        session="_" * 64,
+        milliseconds=12345.6,
+        detail=loggable(f"POST {name}", LOGGED_OBJECT),
+    )
+
+    for formatter in (LogFormatter(), JsonFormatter()):
+        assert len(formatter.reply_text(time.time(), line)) < select.PIPE_BUF
 
 
 def test_forms_and_urls_are_counted(signing: Signing) -> None:
