@@ -319,7 +319,7 @@ def test_what_is_signed_is_decided_in_a_grant(name: str) -> None:
 
 
 def test_nothing_of_it_is_taken_from_the_top() -> None:
-    found = problems(FILES, Grants={"/a": FORM}, MaxSize=5, **COMMON)
+    found = problems(FILES, Grants={"/a": FORM, "/b": {}}, MaxSize=5, **COMMON)
 
     assert found == [
         'c: MaxSize must be in a grant, as in "Grants": {"/path": {"MaxSize": ...}}'
