@@ -33,11 +33,9 @@ from tokenserver.documents import (
     HEALTHY,
     JAVASCRIPT_TYPE,
     JSON_TYPE,
-    TEXT_TYPE,
     Token,
     failed,
     in_callback,
-    refusal,
     token_error,
     upload_config,
     uri_error,
@@ -56,8 +54,8 @@ from tokenserver.httpd.request import (
 )
 from tokenserver.httpd.server import StrictServer
 from tokenserver.login.users import role_session_name
-from tokenserver.logs import LOGGED_OBJECT, loggable, printable
-from tokenserver.signed import order_of_grant, sign, wants_text
+from tokenserver.logs import printable
+from tokenserver.signed import order_of_grant, signed_reply, unsigned_reply
 from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
 from tokenserver.uploads.uploads import Uploads
 
@@ -225,30 +223,12 @@ class TokenServer(StrictServer):
         session = grant.session_name(user)
         try:
             token = self.token(config, grant, grant.call_for(user))
-            signed = sign(order, token.credentials, self.tokens.clock())
+            accept = "json" if is_script else request.fields.get("accept", "")
+            reply = signed_reply(order, token, self.tokens.clock(), accept)
         except Exception as error:
-            failure = failure_of(error)
-            status = HTTPStatus.BAD_GATEWAY
-            return Reply(
-                status,
-                refusal(status, failure.code, failure.message),
-                JSON_TYPE,
-                outcome=failure.code,
-                session=session,
-                detail=failure.detail,
-            )
+            return unsigned_reply(failure_of(error))._replace(session=session)
         self.signed.add(order.terms.type)
-        accept = "json" if is_script else request.fields.get("accept", "")
-        is_text = wants_text(order.terms, accept)
-        return Reply(
-            HTTPStatus.OK,
-            signed.text if is_text else signed.document,
-            TEXT_TYPE if is_text else JSON_TYPE,
-            outcome=token.access_key_id,
-            session=session,
-            detail=loggable(order.text, LOGGED_OBJECT),
-            counted=order.terms.type,
-        )
+        return reply._replace(session=session)
 
     def token(self, config: Config, grant: Grant, call: UserCall) -> Token:
         """Return a token of *grant* for *call*.  Raises StsError."""

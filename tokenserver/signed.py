@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
+from http import HTTPStatus
 from typing import NamedTuple
 
 from tokenserver.config.grants import Grant
-from tokenserver.documents import Credentials, post_form, presigned_url
+from tokenserver.documents import (
+    JSON_TYPE,
+    TEXT_TYPE,
+    Credentials,
+    Token,
+    post_form,
+    presigned_url,
+    refusal,
+)
+from tokenserver.errors import Failure
+from tokenserver.httpd.reply import Reply
+from tokenserver.logs import LOGGED_OBJECT, loggable
 from tokenserver.oss.orders import Folder, Order, order_of
 from tokenserver.oss.signing import Signer
 from tokenserver.oss.terms import POST_FORM, Terms
@@ -68,3 +80,35 @@ def wants_text(terms: Terms, accept: str) -> bool:
     if terms.type == POST_FORM or "json" in accept:
         return False
     return terms.url_only or "text/plain" in accept
+
+
+def signed_reply(order: Order, token: Token, now: float, accept: str) -> Reply:
+    """Return what *order* is, signed with *token* at the unix time *now*.
+
+    *accept* are the types that its client wants.
+    """
+    signed = sign(order, token.credentials, now)
+    is_text = wants_text(order.terms, accept)
+    return Reply(
+        HTTPStatus.OK,
+        signed.text if is_text else signed.document,
+        TEXT_TYPE if is_text else JSON_TYPE,
+        outcome=token.access_key_id,
+        detail=loggable(order.text, LOGGED_OBJECT),
+        counted=order.terms.type,
+    )
+
+
+def unsigned_reply(failure: Failure) -> Reply:
+    """Return what stands for a form or a URL when AssumeRole failed.
+
+    It has a status of its own: pages read it, and no mobile SDK asks.
+    """
+    status = HTTPStatus.BAD_GATEWAY
+    return Reply(
+        status,
+        refusal(status, failure.code, failure.message),
+        JSON_TYPE,
+        outcome=failure.code,
+        detail=failure.detail,
+    )

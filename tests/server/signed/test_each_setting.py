@@ -19,7 +19,7 @@ from hypothesis import strategies as st
 
 from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
-from tokenserver import app
+from tokenserver import signed
 from tokenserver.documents import Credentials
 from tokenserver.httpd.request import RequestError
 from tokenserver.oss.bucket import Bucket, default_endpoint
@@ -270,7 +270,7 @@ def test_a_defect_shows_neither_the_secret_nor_what_it_is(
     def fail(order: Order, credentials: Credentials, now: float) -> None:
         raise ValueError(f"{order} {credentials} {now}")
 
-    monkeypatch.setattr(app, "sign", fail)
+    monkeypatch.setattr(signed, "sign", fail)
     reply = signing.ask("/a")
 
     (token,) = signing.sts._tokens.values()
