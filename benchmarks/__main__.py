@@ -15,6 +15,7 @@ import time
 from pathlib import Path
 
 from benchmarks.cold import cold_start
+from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, measure
 from benchmarks.report import cold_table, table
 from benchmarks.servers import (
@@ -43,7 +44,7 @@ QUOTA = 100  # AssumeRole calls a second, where there is one
 KEPT = (1, 8, 64, 256)  # connections
 CLOSING = 64  # connections, each for one request
 PROGRAMS = ("wrk", "ab", "node", "nginx")
-PARTS = ("start", "plain", "tls", "quota", "lookup")
+PARTS = ("start", "plain", "tls", "handshake", "quota", "lookup")
 
 
 def main() -> int:
@@ -129,6 +130,19 @@ class Bench:
             for resumes in (False, True)
         ]
         return self._tables(tls_peers(self._folder, self._before), loads)
+
+    def handshake(self) -> str:
+        """What OpenSSL takes of what a request over TLS takes."""
+        lines = [""]
+        for key in KEYS:
+            pem = self._folder / f"{key}.pem"
+            write_certificate(pem, key)
+            whole, resumed = (handshake_seconds(pem, one) for one in (False, True))
+            lines.append(
+                f"TLS with {key}: a whole handshake takes the server "
+                f"{whole * 1e6:.0f} µs in OpenSSL, a resumed one {resumed * 1e6:.0f}."
+            )
+        return "\n".join(lines)
 
     def lookup(self) -> str:
         """What it takes to find a token among few and many."""

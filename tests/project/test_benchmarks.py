@@ -3,11 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
+import pytest
+
+from benchmarks import handshake
 from benchmarks.__main__ import cost_of_a_reused_token
+from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, Run, ab_figures
 from benchmarks.report import cold_table, table
-from benchmarks.servers import OURS
+from benchmarks.servers import OURS, write_certificate
 
 RUN = Run(
     replies=10_000,
@@ -104,3 +109,13 @@ Non-2xx responses:      2
 
 def test_the_cost_of_a_reused_token_is_measured() -> None:
     assert 0 < cost_of_a_reused_token(10) < 0.01
+
+
+def test_a_handshake_is_measured_whole_and_resumed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(handshake, "HANDSHAKES", 3)
+    write_certificate(tmp_path / "both.pem", "P-256")
+
+    for resumes in (False, True):
+        assert 0 < handshake_seconds(tmp_path / "both.pem", resumes) < 1

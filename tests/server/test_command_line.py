@@ -479,7 +479,9 @@ def test_threads_and_memory_of_1000_connections_are_given_back(
 
     assert during["threads"] > 500  # many end with their request when they get scarce
     assert after["files"] <= before["files"]
-    assert after["MB"] <= before["MB"] + 10
+    assert (
+        after["MB"] <= before["MB"] + 15
+    )  # parts of pages that have other parts in use
 
 
 @LINUX
