@@ -22,7 +22,6 @@ LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
 # waits for longest is to have it back.  So a recv() is one call, where the system can
 # limit its time, and not the three of settimeout() and poll(), and a send() is one.
 HAS_LIMIT = sys.platform == "linux" and struct.calcsize("l") == 8  # as in a timeval
-AT_ONCE: int = getattr(socket, "MSG_DONTWAIT", 0)  # not on Windows
 
 
 class Stream:
@@ -65,16 +64,19 @@ class Stream:
         if sent < len(data):  # the client reads more slowly than we write
             self._limit = 0
             self._connection.settimeout(SEND_SECONDS)
-            self._connection.sendall(data[sent:])
-            self._connection.settimeout(None)
+            try:
+                self._connection.sendall(data[sent:])
+            finally:
+                self._connection.settimeout(None)
 
     def _send_at_once(self, data: bytes) -> int:
         """Return how much of *data* could be sent without waiting."""
-        if not AT_ONCE:
+        try:
+            if HAS_LIMIT:
+                return self._connection.send(data, socket.MSG_DONTWAIT)
             self._limit = 0
             self._connection.settimeout(0)
-        try:
-            return self._connection.send(data, AT_ONCE)
+            return self._connection.send(data)
         except BlockingIOError:
             return 0
 
@@ -94,7 +96,7 @@ class Stream:
 
 
 def limit_receiving(connection: socket.socket, seconds: float) -> None:
-    """Have a recv() or accept() of *connection* take at most *seconds*.
+    """Have a recv() of *connection* take at most *seconds*.
 
     Then it raises TimeoutError, or BlockingIOError.
     """

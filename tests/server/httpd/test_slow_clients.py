@@ -53,7 +53,6 @@ def _limits_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) 
     """Have time limited by the system, where it can, or by Python, as elsewhere."""
     if request.param == "Python":
         monkeypatch.setattr(httpd_streams, "HAS_LIMIT", False)
-        monkeypatch.setattr(httpd_streams, "AT_ONCE", 0)
 
 
 def drip(client: socket.socket, data: bytes) -> bytes:
