@@ -37,12 +37,15 @@ from helpers.uploads import (
     ticket_of,
     write_secrets,
 )
+from hypothesis import given
+from hypothesis import strategies as st
 
 from tokenserver.config import load_callback
 from tokenserver.config.load import LiveConfig
-from tokenserver.httpd.request import MAX_BODY_BYTES
-from tokenserver.oss.callback import RsaKey, Ticket
+from tokenserver.httpd.request import MAX_BODY_BYTES, parse_head
+from tokenserver.oss.callback import REPORTED, RsaKey, Ticket
 from tokenserver.sts.client import StsClient
+from tokenserver.uploads.receive import ReportRefused, upload_of
 
 CAT = "avatars/alice/cat.jpg"
 GRANTS = {
@@ -652,6 +655,41 @@ def test_what_oss_really_signed_for_others_does_not_count(
     check_refused(reply)
     assert LACKS in lines(log, target)[0]
     assert records(tmp_path) == []
+
+
+NAMES = [*REPORTED, "x:ticket", "x:album", "x:more"]
+
+
+@given(
+    st.dictionaries(st.sampled_from(NAMES), st.text(max_size=30) | st.none()),
+    st.binary(max_size=20),
+)
+def test_whatever_oss_signs_counts_or_is_refused(
+    server: RunningServer, changes: dict[str, str | None], more: bytes
+) -> None:
+    values = report(ALICE.sealed(SEALED), CAT) | changes
+    body = encoded({k: v for k, v in values.items() if v is not None}) + more
+    headers = {name.lower(): value for name, value in fields(body).items()}
+    plain = parse_head(f"POST {PATH} HTTP/1.1\r\nHost: a\r\n\r\n".encode())
+    config = server.server.config.current()
+    assert config.callback
+
+    found, reason = None, ""
+    try:
+        found = upload_of(
+            plain._replace(fields=headers, body=body), config.callback, config, 0.0
+        )
+    except ReportRefused as error:
+        reason = error.detail
+
+    assert reason.isascii()
+    assert reason.isprintable()
+    assert bool(found) != bool(reason)
+    if found:
+        assert (found.user, found.bucket) == ("alice", "my-bucket")
+        assert found.object.startswith("avatars/alice/")
+        assert json.loads(found.record)["id"] == found.id
+        assert b"\n" not in found.record
 
 
 # --- Once -----------------------------------------------------------------------
