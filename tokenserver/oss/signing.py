@@ -116,12 +116,10 @@ def sign_url(signer: Signer, request: Presigned) -> str:
         "x-oss-expires": str(request.seconds),
         "x-oss-security-token": signer.security_token,
     }
-    parameters = "&".join(
-        sorted(
-            f"{encode(name)}={encode(text)}" if text else encode(name)
-            for name, text in query.items()
-        )
-    )
+    # By name, not by the whole text: callback comes before callback-var, though "="
+    # comes after "-".
+    pairs = sorted((encode(name), encode(text)) for name, text in query.items())
+    parameters = "&".join(f"{name}={text}" if text else name for name, text in pairs)
     headers = sorted(
         f"{name.lower()}:{text.strip()}\n" for name, text in request.headers.items()
     )
