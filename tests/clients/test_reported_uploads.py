@@ -51,29 +51,40 @@ def backend() -> Iterator[Backend]:
 
 
 @pytest.fixture
-def server(
+def start(
     make_server: MakeServer,
     tmp_path: Path,
     sts: StsStandIn,
     oss: OssStandIn,
     backend: Backend,
-) -> RunningServer:
-    """A server with users that OSS reports to."""
-    values = callback(tmp_path, ForwardUrl=backend.url)
-    (tmp_path / "oss.pem").write_text(oss.callback_public_key)
-    settings = {
-        "StsEndpoint": sts.url,
-        "Region": REGION,
-        "BucketName": BUCKET,
-        "ObjectPrefix": "users/$USER_ID/",
-        "Authentication": authentication(tmp_path),
-        "TokenReuseTime": None,
-    }
-    running = make_server(**settings, Callback=values)
-    values["Url"] = f"{running.url}{PATH}"
-    write_config(tmp_path, **settings, Callback=values)
-    running.look()
-    return running
+) -> Callable[..., RunningServer]:
+    """Return a function that starts a server with users that OSS reports to."""
+
+    def start(**changes: Any) -> RunningServer:
+        values = callback(tmp_path, ForwardUrl=backend.url)
+        (tmp_path / "oss.pem").write_text(oss.callback_public_key)
+        settings = {
+            "StsEndpoint": sts.url,
+            "Region": REGION,
+            "Endpoint": oss.url,
+            "BucketName": BUCKET,
+            "ObjectPrefix": "users/$USER_ID/",
+            "Authentication": authentication(tmp_path),
+            "TokenReuseTime": None,
+        } | changes
+        running = make_server(**settings, Callback=values)
+        values["Url"] = f"{running.url}{PATH}"
+        write_config(tmp_path, **settings, Callback=values)
+        running.look()
+        return running
+
+    return start
+
+
+@pytest.fixture
+def server(start: Callable[..., RunningServer]) -> RunningServer:
+    """A server that hands out tokens."""
+    return start()
 
 
 @pytest.fixture
@@ -273,6 +284,32 @@ def test_an_upload_with_ali_oss_is_one_record_too(
     size = picture.stat().st_size
     record = check_recorded(tmp_path, backend, key, size, operation)
     assert (answer["Status"], answer["id"]) == ("OK", record["id"])
+
+
+def test_a_form_and_a_url_that_the_server_signs_are_reported_by_themselves(
+    start: Callable[..., RunningServer], tmp_path: Path
+) -> None:
+    server = start(
+        Grants={"/form": {"Type": "PostForm"}, "/put": {"Type": "PresignedUrl"}}
+    )
+    login, data = bearer("alice"), pictures.picture(64, 48)
+    form = server.request("/form?filename=a.png", headers=login).json
+    url = server.request("/put?filename=b.png", headers=login).json
+
+    fields, files = form["fields"], {"file": ("a.png", data)}
+    posted = requests.post(form["url"], fields, files=files, timeout=60)
+    fields["key"] = "users/alice/c.png"
+    silent = {name: value for name, value in fields.items() if name != "callback"}
+    denied = requests.post(form["url"], silent, files=files, timeout=60)
+    put = requests.put(url["url"], data, headers=url["headers"], timeout=60)
+
+    assert (posted.status_code, put.status_code) == (200, 200), put.text
+    assert denied.status_code == 403
+    assert [one.json()["user"] for one in (posted, put)] == ["alice", "alice"]
+    found = [
+        (one["grant"], one["operation"], one["width"]) for one in records(tmp_path)
+    ]
+    assert found == [("/form", "PostObject", 64), ("/put", "PutObject", 64)]
 
 
 def test_a_report_that_is_refused_leaves_the_object_and_no_record(
