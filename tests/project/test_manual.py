@@ -6,6 +6,7 @@ import re
 import time
 from collections import Counter
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from helpers.manual import DOCS, LANGUAGES, MANUAL, PAGES, PAIRS, Page
@@ -20,6 +21,7 @@ from tokenserver.counts import Histogram, Tally
 from tokenserver.httpd.request import RequestError
 from tokenserver.logs import ReplyLine
 from tokenserver.options import parse_arguments
+from tokenserver.uploads.uploads import Uploads
 
 MOST_README_LINES = 170  # as many as are read in five minutes
 
@@ -120,35 +122,48 @@ def test_what_can_be_pasted_has_no_placeholder(page: Page) -> None:
 # --- Each thing of the server ---------------------------------------------------
 
 
-def entries(language: str) -> Counter[str]:
-    """Return how often each name has a row in the tables of the manual."""
-    return Counter(name for page in MANUAL[language] for name in page.entries)
+def entries(language: str, page_name: str = "") -> Counter[str]:
+    """Return how often each name has a row in the tables of a page, or of all."""
+    pages = [page for page in MANUAL[language] if page.path.name.endswith(page_name)]
+    return Counter(name for page in pages for name in page.entries)
 
 
-def not_once(language: str, names: Iterable[str]) -> list[str]:
-    """Return which of *names* have no row, or more than one."""
-    counts = entries(language)
+def not_once(language: str, names: Iterable[str], page_name: str = "") -> list[str]:
+    """Return which of *names* have no row there, or more than one."""
+    counts = entries(language, page_name)
     return sorted(name for name in set(names) if counts[name] != 1)
 
 
 @each_language
-def test_each_setting_is_in_the_manual_once(language: str) -> None:
-    tables = (config_settings.SETTINGS, config_settings.LOGIN_SETTINGS)
-
-    assert not_once(language, (row.name for table in tables for row in table)) == []
+@pytest.mark.parametrize(
+    ("name", "table", "prefix"),
+    [
+        ("configuration.md", config_settings.SETTINGS, ""),
+        ("users-and-grants.md", config_settings.LOGIN_SETTINGS, ""),
+        ("signed-uploads.md", config_settings.SIGNED_SETTINGS, ""),
+        ("uploads.md", config_settings.CALLBACK_SETTINGS, "Callback."),
+    ],
+)
+def test_each_setting_is_in_the_manual_once(
+    language: str, name: str, table: Iterable[config_settings.Setting[Any]], prefix: str
+) -> None:
+    assert not_once(language, [prefix + row.name for row in table], name) == []
 
 
 def options_of(help_text: str) -> set[str]:
     """Return the options that *help_text* explains."""
-    return set(re.findall(r"^  (--[a-z-]+)", help_text, re.MULTILINE))
+    return set(re.findall(r"^  (--[a-z0-9-]+)", help_text, re.MULTILINE))
 
 
 @each_language
 def test_each_option_is_in_the_manual_once(
     language: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    counts = Counter(name.split()[0] for name in entries(language).elements())
-    for parse in (parse_arguments, parse_demo_arguments):
+    for parse, name in (
+        (parse_arguments, "configuration.md"),
+        (parse_demo_arguments, "demo.md"),
+    ):
+        counts = Counter(row.split()[0] for row in entries(language, name).elements())
         with pytest.raises(SystemExit):
             parse(["--help"])
         options = options_of(capsys.readouterr().out)
@@ -159,12 +174,13 @@ def test_each_option_is_in_the_manual_once(
 @each_language
 def test_each_metric_is_in_the_manual_once(language: str) -> None:
     counters = metrics.Counters(
-        *(Tally(), Tally(), Tally()),
+        *(Tally(), Tally(), Tally(), Tally()),
         latency=Histogram([1.0]),
         calls_in_flight=lambda: 0,
         connections=lambda: (0, 0),
         generation=lambda: 1,
         age_seconds=time.monotonic,
+        uploads=Uploads(lambda: None),
     )
     found = {
         family.name + ("_total" if family.type == "counter" else "")

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pytest
 from helpers.certificates import Pair, issue
-from helpers.machine import PATIENCE_SECONDS, find_program
+from helpers.machine import PATIENCE_SECONDS, find_program, wait_until
 from helpers.manual import PAGES
 from helpers.server import MakeServer, RunningServer
 from helpers.tls import Files, client_context
@@ -145,7 +145,7 @@ def test_a_login_token_in_a_url_is_in_no_log(nginx: Nginx) -> None:
 
     assert status == 502
     assert "GET /sts/getsts 200" in nginx.logs
-    assert "GET /sts/failed 502" in nginx.logs
+    wait_until(lambda: "GET /sts/failed 502" in nginx.logs)
     assert LOGIN_TOKEN not in nginx.logs
 
 
