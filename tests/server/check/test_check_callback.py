@@ -126,7 +126,7 @@ def test_a_url_that_leads_to_the_server_is_ok(
         pytest.param(
             "return 301 https://$host$request_uri;",
             PROBLEM,
-            "an answer that redirects",
+            "a redirect instead of an answer",
             False,
             id="redirect",
         ),

@@ -17,7 +17,7 @@ from helpers.uploads import OTHER_SECRET, SECRET, callback, ticket_of, write_sec
 
 from localcloud.sts import StsStandIn
 from tokenserver.config.callback import UPLOAD_SECONDS
-from tokenserver.config.files import read_file
+from tokenserver.config.files import others_may_read, read_file
 from tokenserver.config.load import Config, load_config
 from tokenserver.errors import ConfigError
 from tokenserver.oss.callback import OSS_KEY, open_ticket
@@ -289,7 +289,7 @@ def test_a_secret_that_others_may_read_is_a_warning(tmp_path: Path) -> None:
 
     (warning,) = load(tmp_path, {"SecretFile": "own.secret"}).warnings
 
-    assert warning == f"{own}: holds a secret and others may read it (chmod 600)"
+    assert warning == others_may_read(own)
 
 
 def test_the_query_of_a_backend_is_not_shown(tmp_path: Path) -> None:
