@@ -103,7 +103,7 @@ def visit(
 
 
 @pytest.fixture
-def cloud() -> Iterator[LocalCloud]:
+def page_cloud() -> Iterator[LocalCloud]:
     """A cloud that pages from anywhere may use."""
     with LocalCloud("demo-bucket", "photos/", settings=REUSE) as cloud:
         yield cloud

@@ -16,7 +16,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_firefox_uploads_where_the_settings_say(
-    cloud: LocalCloud, tmp_path: Path
+    page_cloud: LocalCloud, tmp_path: Path
 ) -> None:
     (tmp_path / "猫.png").write_bytes(png())
     (tmp_path / "large.bin").write_bytes(LARGE)
@@ -26,10 +26,10 @@ def test_firefox_uploads_where_the_settings_say(
             firefox.open(page.url)
             assert firefox.text("#place") == "Say in the settings where files go."
             for field, value in {
-                "#app-server": cloud.token_url,
+                "#app-server": page_cloud.token_url,
                 "#bucket": "demo-bucket",
                 "#region": "cn-hangzhou",
-                "#endpoint": f"http://{host}:{cloud.oss.port}",
+                "#endpoint": f"http://{host}:{page_cloud.oss.port}",
             }.items():
                 firefox.type(field, value)
             firefox.js("document.querySelector('#pattern').value = ''")
@@ -41,7 +41,7 @@ def test_firefox_uploads_where_the_settings_say(
             firefox.type("#file-input", str(tmp_path / "large.bin"))
 
             wait_for(lambda: firefox.text("#status"), "2 of 2 done")
-            assert cloud.objects.read(f"photos/{host}/large.bin") == LARGE
-            assert cloud.objects.read(f"photos/{host}/猫.png") == png()
+            assert page_cloud.objects.read(f"photos/{host}/large.bin") == LARGE
+            assert page_cloud.objects.read(f"photos/{host}/猫.png") == png()
             wait_for(lambda: firefox.js(is_shown), True)
             firefox.js("localStorage.clear()")

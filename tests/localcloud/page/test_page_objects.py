@@ -53,13 +53,13 @@ def test_an_object_can_be_linked_to_and_deleted(
 
 
 def test_what_oss_refuses_is_said_above_the_list_and_blames_no_upload(
-    blank_visit: Visit, cloud: LocalCloud
+    blank_visit: Visit, page_cloud: LocalCloud
 ) -> None:
     visit = blank_visit
     visit.expects_complaints = True
-    cloud.objects.put("photos/a.txt", b"a")
+    page_cloud.objects.put("photos/a.txt", b"a")
     visit.open()
-    visit.fill_in(app_server=cloud.token_url)
+    visit.fill_in(app_server=page_cloud.token_url)
     visit.set()
     wait_for(visit.listed, ["photos/a.txt"])
     for _ in range(2):
@@ -69,7 +69,7 @@ def test_what_oss_refuses_is_said_above_the_list_and_blames_no_upload(
     assert problem.startswith("The token may not delete a.txt. It is still there.")
     assert "OSS said this to DELETE demo-bucket/photos/a.txt · HTTP 403" in problem
 
-    cloud.oss.fail("ListObjectsV2", "AccessDenied")
+    page_cloud.oss.fail("ListObjectsV2", "AccessDenied")
     visit.choose({"b.txt": b"b"})
     wait_for(lambda: "may not list" in visit.text("#objects-problem"), True)
     assert "OSS said this to GET demo-bucket/photos/ " in visit.text("#objects-problem")
@@ -82,14 +82,14 @@ def test_what_oss_refuses_is_said_above_the_list_and_blames_no_upload(
 
 
 def test_pictures_are_made_small_by_oss_and_a_switch_adds_a_watermark(
-    blank_visit: Visit, cloud: LocalCloud
+    blank_visit: Visit, page_cloud: LocalCloud
 ) -> None:
     visit = blank_visit
     visit.expects_complaints = True
-    cloud.objects.put("photos/a.png", png(800, 600))
-    cloud.objects.put("photos/b.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
+    page_cloud.objects.put("photos/a.png", png(800, 600))
+    page_cloud.objects.put("photos/b.svg", b"<svg xmlns='http://www.w3.org/2000/svg'/>")
     visit.open()
-    visit.fill_in(app_server=cloud.token_url)
+    visit.fill_in(app_server=page_cloud.token_url)
     visit.set()
     wait_for(lambda: len(visit.listed()), 2)
     small, mark = visit.js("return [THUMBNAIL, WATERMARK]")

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.browser
 
 
 def test_all_can_be_entered_by_hand_is_kept_and_shared(
-    blank_visit: Visit, cloud: LocalCloud
+    blank_visit: Visit, page_cloud: LocalCloud
 ) -> None:
     visit = blank_visit
     visit.open()
@@ -30,7 +30,9 @@ def test_all_can_be_entered_by_hand_is_kept_and_shared(
     assert visit.text("#stand-in") == ""
 
     # What is wrong is said beside its field.
-    visit.fill_in(app_server=cloud.token_url, bucket="My_Bucket", region="Hangzhou")
+    visit.fill_in(
+        app_server=page_cloud.token_url, bucket="My_Bucket", region="Hangzhou"
+    )
     visit.click("#set")
     wait_for(lambda: visit.text("#bucket-problem")[:16], "Enter 3 to 63 lo")
     assert visit.text("#region-problem").startswith("Enter a region ID")
@@ -39,20 +41,22 @@ def test_all_can_be_entered_by_hand_is_kept_and_shared(
     visit.fill_in(
         bucket="demo-bucket",
         region="oss-cn-hangzhou",
-        endpoint=cloud.endpoint.removeprefix("http://"),
+        endpoint=page_cloud.endpoint.removeprefix("http://"),
         pattern="photos/$UUID/$FILENAME",
     )
     visit.click("[value=resumable]")
-    shown = rf"cat.jpg will be {cloud.endpoint}/demo-bucket/photos/[0-9a-f-]{{36}}/cat"
+    shown = (
+        rf"cat.jpg will be {page_cloud.endpoint}/demo-bucket/photos/[0-9a-f-]{{36}}/cat"
+    )
     assert re.match(shown, visit.text("#preview"))
     visit.set()
     assert "photos/" in visit.text("#place")
     assert visit.text("#stand-in").startswith("Stand-in.")
     visit.choose({"a.png": png()})
     wait_for(lambda: visit.text("#status"), "1 of 1 done")
-    (key,) = cloud.objects.keys()
+    (key,) = page_cloud.objects.keys()
     assert re.fullmatch(r"photos/[0-9a-f-]{36}/a\.png", key)
-    operations = [access.operation for access in cloud.oss.requests]
+    operations = [access.operation for access in page_cloud.oss.requests]
     assert "UploadPart" in operations
     assert "PutObject" not in operations
 
@@ -60,31 +64,31 @@ def test_all_can_be_entered_by_hand_is_kept_and_shared(
     visit.open()
     visit.click("#panel-button")
     assert visit.js("return entered()") == {
-        "appServer": cloud.token_url,
+        "appServer": page_cloud.token_url,
         "bucket": "demo-bucket",
         "region": "cn-hangzhou",
-        "endpoint": cloud.endpoint,
+        "endpoint": page_cloud.endpoint,
         "cname": False,
         "pattern": "photos/$UUID/$FILENAME",
         "way": "resumable",
     }
     assert visit.js("return keptSettings.read()") == {
-        "appServer": cloud.token_url,
+        "appServer": page_cloud.token_url,
         "pattern": "photos/$UUID/$FILENAME",
         "way": "resumable",
     }
 
     # A link has it all, and no secret.
-    visit.fill_in(app_server=f"{cloud.token_url}?access_token=secret")
+    visit.fill_in(app_server=f"{page_cloud.token_url}?access_token=secret")
     visit.fill_in(login_token="secret")
     visit.click("#share")
     wait_for(lambda: visit.text("#form-status")[:12], "Link copied.")
     link = visit.clipboard()
     assert parse_qs(urlsplit(link).fragment) == {
-        "appServer": [cloud.token_url],
+        "appServer": [page_cloud.token_url],
         "bucket": ["demo-bucket"],
         "region": ["cn-hangzhou"],
-        "endpoint": [cloud.endpoint],
+        "endpoint": [page_cloud.endpoint],
         "pattern": ["photos/$UUID/$FILENAME"],
         "way": ["resumable"],
     }
@@ -102,15 +106,15 @@ def test_all_can_be_entered_by_hand_is_kept_and_shared(
 
 
 def test_the_app_server_fills_in_the_rest(
-    blank_visit: Visit, cloud: LocalCloud
+    blank_visit: Visit, page_cloud: LocalCloud
 ) -> None:
     blank_visit.open()
 
-    blank_visit.fill_in(app_server=cloud.token_url)
+    blank_visit.fill_in(app_server=page_cloud.token_url)
     blank_visit.click("#fill")
 
     wait_for(lambda: blank_visit.text("#form-status")[:9], "Filled in")
-    expected = f"cat.jpg will be {cloud.endpoint}/demo-bucket/photos/cat.jpg"
+    expected = f"cat.jpg will be {page_cloud.endpoint}/demo-bucket/photos/cat.jpg"
     assert blank_visit.text("#preview") == expected
 
 
@@ -123,16 +127,16 @@ def test_the_app_server_fills_in_the_rest(
     ids=["the bucket in the host name", "custom domain"],
 )
 def test_buckets_have_names_of_their_own(
-    blank_visit: Visit, cloud: LocalCloud, endpoint: str, cname: bool, base: str
+    blank_visit: Visit, page_cloud: LocalCloud, endpoint: str, cname: bool, base: str
 ) -> None:
     visit = blank_visit
-    cloud.objects.put("photos/a.png", png())
+    page_cloud.objects.put("photos/a.png", png())
     visit.open()
     visit.fill_in(
-        app_server=cloud.token_url,
+        app_server=page_cloud.token_url,
         bucket="demo-bucket",
         region="cn-hangzhou",
-        endpoint=endpoint.format(port=cloud.oss.port),
+        endpoint=endpoint.format(port=page_cloud.oss.port),
         pattern="photos/$FILENAME",
     )
     if cname:
@@ -143,13 +147,13 @@ def test_buckets_have_names_of_their_own(
     visit.choose({"b 猫.png": png(), "large.bin": LARGE})
 
     wait_for(lambda: visit.text("#status"), "2 of 2 done")
-    assert cloud.objects.read("photos/large.bin") == LARGE
+    assert page_cloud.objects.read("photos/large.bin") == LARGE
     loaded = "return document.querySelector('#objects img')?.naturalWidth > 0"
     wait_for(lambda: visit.js(loaded), True)
     visit.click(f"{visit.row('photos/b 猫.png')} [data-action=copy]")
     wait_for(lambda: visit.clipboard()[:4], "http")
     link = visit.clipboard()
-    assert link.startswith(f"{base}:{cloud.oss.port}/photos/b%20%E7%8C%AB.png?")
+    assert link.startswith(f"{base}:{page_cloud.oss.port}/photos/b%20%E7%8C%AB.png?")
     assert fetched(link.replace(base, "http://127.0.0.1", 1), base) == png()
 
 
@@ -277,10 +281,10 @@ def test_users_log_in_with_a_token_that_only_their_app_server_gets(
 
 
 def test_the_page_works_from_a_file(
-    browser: webdriver.Chrome, cloud: LocalCloud, tmp_path: Path
+    browser: webdriver.Chrome, page_cloud: LocalCloud, tmp_path: Path
 ) -> None:
     file = tmp_path / "upload page.html"
-    file.write_text(build_page({"appServer": cloud.token_url}), encoding="utf-8")
+    file.write_text(build_page({"appServer": page_cloud.token_url}), encoding="utf-8")
     with visiting(browser, file.as_uri(), tmp_path) as visit:
         visit.open()
 
