@@ -4,9 +4,8 @@ http.server calls itself unfit for production.  What it leaves open stands here:
 on connections, a backlog that survives a burst, TLS, request heads that are read
 strictly and within limits of size and time, JSON for every error, CORS, one send for
 each reply, one log line for each request, and an end that finishes the requests in
-flight.  Of http.server the skeleton is used: HTTPServer with the loop that accepts
-connections.  The rest of BaseHTTPRequestHandler reads and writes in its own way and
-would fail here.
+flight.  Of http.server the skeleton of a server is used; the rest of HTTPServer and
+BaseHTTPRequestHandler waits, reads and writes in its own way and would fail here.
 
     request.py     bytes -> Request, pure
     body.py        bodies, dropped as they come unless the application wants one

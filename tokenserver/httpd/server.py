@@ -26,6 +26,7 @@ from tokenserver.httpd.connection import Snapshot, StrictHandler
 from tokenserver.httpd.origins import cors_fields
 from tokenserver.httpd.reply import Reply, refused
 from tokenserver.httpd.request import Request, TooManyConnections
+from tokenserver.httpd.streams import limit_receiving
 from tokenserver.httpd.workers import Workers
 
 logger = logging.getLogger(__name__)
@@ -73,6 +74,8 @@ class StrictServer(HTTPServer):
         self._open = 0  # connections, those counted whose thread is not idle yet
         self._handlers: set[StrictHandler] = set()
         self._workers = Workers(self._count_down)
+        self._is_ending = False  # serve_forever()
+        self._has_ended = threading.Event()
         self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
         self._quiet_until = -float("inf")
         self._dual_stack = bind is None and socket.has_dualstack_ipv6()
@@ -108,6 +111,40 @@ class StrictServer(HTTPServer):
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore
+
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Accept connections until shutdown(); look for other things to do between.
+
+        *poll_interval* is the longest time in seconds without such a look.  To wait in
+        accept() itself gives the interpreter lock away once for a connection, and not
+        twice as with a selector.  Raises Stopped.
+        """
+        self._has_ended.clear()
+        limit_receiving(self.socket, poll_interval)
+        try:
+            while not self._is_ending:
+                self._accept()
+                self.service_actions()
+        finally:
+            self._is_ending = False
+            self._has_ended.set()
+
+    def shutdown(self) -> None:
+        """End serve_forever(), which runs in another thread, and wait for that."""
+        self._is_ending = True
+        self._has_ended.wait()
+
+    def _accept(self) -> None:
+        """Accept a connection, if one comes in time, and have it served."""
+        try:
+            request, client_address = self.get_request()
+        except OSError:
+            return
+        try:
+            self.process_request(request, client_address)
+        except Exception:
+            self.handle_error(request, client_address)
+            self.shutdown_request(request)
 
     def get_request(self) -> tuple[socket.socket, Any]:
         """Accept a connection, with a pause when the system has none left to give."""

@@ -96,7 +96,7 @@ class Stream:
 
 
 def limit_receiving(connection: socket.socket, seconds: float) -> None:
-    """Have a recv() of *connection* take at most *seconds*.
+    """Have a recv() or accept() of *connection* take at most *seconds*.
 
     Then it raises TimeoutError, or BlockingIOError.
     """
