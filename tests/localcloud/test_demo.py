@@ -101,7 +101,7 @@ def test_the_page_asks_the_token_server_for_the_rest(demo: Demo) -> None:
     settings = read_settings(page)
     assert settings.pop("appServer") == demo.address("token server")
     assert not any(settings[name] for name in ("bucket", "region", "endpoint"))
-    assert told == {
+    needed = {
         "bucket": "my-photos",
         "region": "cn-hangzhou",
         "endpoint": demo.address("OSS stand-in"),
@@ -109,6 +109,7 @@ def test_the_page_asks_the_token_server_for_the_rest(demo: Demo) -> None:
         "host": f"{demo.address('OSS stand-in')}/my-photos",
         "dir": "我的/",
     }
+    assert {name: told.get(name) for name in needed} == needed
 
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
