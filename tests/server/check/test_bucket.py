@@ -206,7 +206,7 @@ def test_check_of_a_bucket_as_it_should_be_finds_no_problem(
     status, output = check(tmp_path, oss)
 
     assert status == 0, output
-    assert "is there, and not public" in output
+    assert "exists and is not public" in output
     assert f"CORS of bucket my-bucket for {PAGE}: allowed" in output
     assert "Each grant gets a token." in output
 
@@ -216,7 +216,7 @@ def test_check_of_a_bucket_as_it_should_be_finds_no_problem(
     [
         pytest.param(
             {"BucketName": "my-buckets"},
-            "There is no bucket my-buckets. Set BucketName to one that is listed in",
+            "There is no bucket my-buckets. Set BucketName to one that",
             id="wrong name",
         ),
         pytest.param(
