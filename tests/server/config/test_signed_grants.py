@@ -396,7 +396,7 @@ def test_isolation_is_that_of_the_prefix_and_not_of_the_policy() -> None:
 def test_users_who_share_a_folder_are_a_warning() -> None:
     (warning,) = right({"/a": FORM}, ObjectPrefix="all/").warnings
 
-    assert warning.startswith("c: Grants: /a: Authentication without $USER_ID")
+    assert warning.startswith("c: Grants: /a: there is Authentication, but no $USER_ID")
 
 
 @pytest.mark.parametrize(
@@ -462,4 +462,4 @@ def test_the_session_name_of_the_file_is_used_for_what_is_signed() -> None:
     call = right({"/a": FORM}, **named).grants["/a"].call_for("alice").complete()
     assert call.role_session_name == "signer"
     (warning,) = (w for w in right({"/a": {}}, **named).warnings if "Role" in w)
-    assert warning.startswith("c: RoleSessionName is not used: ")
+    assert warning.startswith("c: RoleSessionName is not used, because ")
