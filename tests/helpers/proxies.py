@@ -5,18 +5,15 @@ from __future__ import annotations
 import contextlib
 import socket
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from helpers.machine import find_program
 from helpers.server import RunningServer
 
-# Three ports, one small pool of connections to the server.  On the first, nginx passes
-# on what comes as unchanged and as soon as it can; on the second, as most people set it
-# up.  Hostile clients use these two, and read until nginx loses its patience, which is
-# short.  The third is for ordinary clients.  Only root can, and must, name a user.
-NGINX_CONF = """
+# Only root can, and must, name a user.
+NGINX_TOP = """
 daemon off;
 user root;
 worker_processes 1;
@@ -30,6 +27,15 @@ http {{
     fastcgi_temp_path fastcgi;
     uwsgi_temp_path uwsgi;
     scgi_temp_path scgi;
+"""
+
+# Three ports, one small pool of connections to the server.  On the first, nginx passes
+# on what comes as unchanged and as soon as it can; on the second, as most people set it
+# up.  Hostile clients use these two, and read until nginx loses its patience, which is
+# short.  The third is for ordinary clients.
+NGINX_CONF = (
+    NGINX_TOP
+    + """
     client_header_timeout 300ms;
     client_body_timeout 300ms;
     keepalive_timeout 50ms;
@@ -67,6 +73,7 @@ http {{
     }}
 }}
 """
+)
 
 
 # The same with HAProxy, which on the first port takes what HTTP does not allow, too.
@@ -111,32 +118,61 @@ class Proxied:
 
 
 @contextlib.contextmanager
+def nginx(folder: Path, location: str) -> Iterator[int]:
+    """Run nginx with a server that has *location*; give its port."""
+    with taking_over("nginx", folder, 1) as (ports, start):
+        server = f"    server {{ listen 127.0.0.1:{ports[0]}; {location} }}\n}}\n"
+        start(NGINX_TOP.format() + server)
+        yield ports[0]
+
+
+@contextlib.contextmanager
 def proxy_in_front(
     name: str, server: RunningServer, folder: Path
 ) -> Iterator[list[int]]:
-    """Run nginx or HAProxy in front of *server*; return the ports it listens on."""
+    """Run nginx or HAProxy in front of *server*; give the ports it listens on."""
+    with taking_over(name, folder, 3) as (ports, start):
+        conf = {"nginx": NGINX_CONF, "haproxy": HAPROXY_CONF}[name]
+        start(conf, server=server.port, ports=ports)
+        yield ports
+
+
+@contextlib.contextmanager
+def taking_over(
+    name: str, folder: Path, count: int
+) -> Iterator[tuple[list[int], Callable[..., None]]]:
+    """Give *count* ports, and what starts nginx or HAProxy on them with a file.
+
+    Both can take over sockets, nginx as in an upgrade those that NGINX lists: no other
+    process can get hold of their ports, and a connection finds them open.
+    """
     program = find_program(name)
+    arguments = {"nginx": ["-p", str(folder), "-c"], "haproxy": ["-db", "-f"]}[name]
+    started: list[subprocess.Popen[bytes]] = []
     with contextlib.ExitStack() as stack:
-        # Both can take over sockets, nginx as in an upgrade those that NGINX lists: no
-        # other process can get hold of their ports, and a connection finds them open.
         sockets = [
             stack.enter_context(socket.create_server(("127.0.0.1", 0), backlog=511))
-            for _ in range(3)
+            for _ in range(count)
         ]
-        ports = [listening.getsockname()[1] for listening in sockets]
         descriptors = [listening.fileno() for listening in sockets]
-        conf = {"nginx": NGINX_CONF, "haproxy": HAPROXY_CONF}[name]
-        conf = conf.format(server=server.port, ports=ports, descriptors=descriptors)
-        (folder / "conf").write_text(conf)
-        arguments = {"nginx": ["-p", str(folder), "-c", "conf"], "haproxy": ["-db"]}
-        process = subprocess.Popen(
-            [program, *arguments[name], *(["-f", "conf"] * (name == "haproxy"))],
-            cwd=folder,
-            env={"NGINX": "".join(f"{number};" for number in descriptors)},
-            pass_fds=descriptors,
-        )
-    try:
-        yield ports
-    finally:
-        process.terminate()
-        process.wait()
+
+        def start(conf: str, **values: object) -> None:
+            if values:
+                conf = conf.format(descriptors=descriptors, **values)
+            (folder / "conf").write_text(conf)
+            started.append(
+                subprocess.Popen(
+                    [program, *arguments, "conf"],
+                    cwd=folder,
+                    env={"NGINX": "".join(f"{number};" for number in descriptors)},
+                    pass_fds=descriptors,
+                )
+            )
+            stack.close()  # they are the program's now
+
+        try:
+            yield [listening.getsockname()[1] for listening in sockets], start
+        finally:
+            for process in started:
+                process.terminate()
+                process.wait()

@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
-import socket
-import subprocess
-from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 
 import pytest
-from helpers.machine import PATIENCE_SECONDS, find_program, reserved_port
+from helpers.machine import PATIENCE_SECONDS, reserved_port
 from helpers.processes import call
+from helpers.proxies import nginx
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import ROOT, write_config
 from helpers.uploads import PATH, callback, post, records, report, ticket_of
@@ -20,29 +18,6 @@ from localcloud.sts import StsStandIn
 from tokenserver.check import probe
 from tokenserver.check.callback import look_at_callback, look_at_url
 from tokenserver.check.report import OK, PROBLEM, WARNING, Finding
-
-# Only root can, and must, name a user.
-NGINX_CONF = """
-daemon off;
-user root;
-worker_processes 1;
-pid nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location /oss/ {{ {rule} }}
-    }}
-}}
-"""
-
 
 # What the manual has in the location of the path
 PRINTED = re.findall(
@@ -63,25 +38,12 @@ def server(make_server: MakeServer, tmp_path: Path) -> RunningServer:
     return make_server(Region="cn-hangzhou", Callback=callback(tmp_path))
 
 
-@contextlib.contextmanager
-def nginx(server: RunningServer, folder: Path, rule: str) -> Iterator[int]:
+def proxy(
+    server: RunningServer, folder: Path, rule: str
+) -> AbstractContextManager[int]:
     """Run nginx in front of *server*, with a *rule* for the path; give its port."""
-    program = find_program("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # nginx takes over the socket, as it does in an upgrade.
-        port = listening.getsockname()[1]
-        rule = rule.replace("SERVER", f"http://127.0.0.1:{server.port}")
-        (folder / "nginx.conf").write_text(NGINX_CONF.format(port=port, rule=rule))
-        process = subprocess.Popen(
-            [program, "-p", str(folder), "-c", "nginx.conf"],
-            env={"NGINX": f"{listening.fileno()};"},
-            pass_fds=[listening.fileno()],
-        )
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+    rule = rule.replace("SERVER", f"http://127.0.0.1:{server.port}")
+    return nginx(folder, f"location /oss/ {{ {rule} }}")
 
 
 def look(port: int) -> Finding:
@@ -154,7 +116,7 @@ def test_what_a_proxy_makes_of_the_path_is_said(
     counts: bool,
 ) -> None:
     sealed = ticket_of(server.request("/upload-config").json)
-    with nginx(server, tmp_path, rule) as port:
+    with proxy(server, tmp_path, rule) as port:
         found = look(port)
         post(port, report(sealed))
 

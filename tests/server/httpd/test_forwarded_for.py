@@ -6,18 +6,16 @@ import contextlib
 import http.client
 import ipaddress
 import json
-import socket
-import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 from helpers.client import exchange
 from helpers.hostile import get
-from helpers.machine import PATIENCE_SECONDS, find_program
+from helpers.machine import PATIENCE_SECONDS
+from helpers.proxies import nginx
 from helpers.server import MakeServer, RunningServer
 from helpers.settings import settings, write_config
 
@@ -276,52 +274,12 @@ def test_edited_list_takes_effect(
 
 # --- nginx ----------------------------------------------------------------------
 
-# Only root can, and must, name a user.  The proxy has an address of its own.
-NGINX_CONF = """
-daemon off;
-user root;
-worker_processes 1;
-pid nginx.pid;
-error_log stderr crit;
-events {{ worker_connections 64; }}
-http {{
-    access_log off;
-    client_body_temp_path body;
-    proxy_temp_path proxy;
-    fastcgi_temp_path fastcgi;
-    uwsgi_temp_path uwsgi;
-    scgi_temp_path scgi;
-    server {{
-        listen 127.0.0.1:{port};
-        location / {{
-            proxy_pass http://127.0.0.1:{server};
-            proxy_bind 127.0.0.2;
-            proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
-        }}
-    }}
-}}
-"""
-
-
-@contextlib.contextmanager
-def nginx(server: RunningServer, folder: Path) -> Iterator[int]:
-    """Run nginx in front of *server*; give its port."""
-    program = find_program("nginx")
-    with socket.create_server(("127.0.0.1", 0)) as listening:
-        # nginx takes over the socket, as it does in an upgrade.
-        port = listening.getsockname()[1]
-        conf = NGINX_CONF.format(server=server.port, port=port)
-        (folder / "nginx.conf").write_text(conf)
-        process = subprocess.Popen(
-            [program, "-p", str(folder), "-c", "nginx.conf"],
-            env={"NGINX": f"{listening.fileno()};"},
-            pass_fds=[listening.fileno()],
-        )
-    try:
-        yield port
-    finally:
-        process.terminate()
-        process.wait()
+# The proxy has an address of its own.
+LOCATION = """location / {{
+    proxy_pass http://127.0.0.1:{port};
+    proxy_bind 127.0.0.2;
+    proxy_set_header X-Forwarded-For $proxy_add_x_forwarded_for;
+}}"""
 
 
 @LINUX
@@ -330,7 +288,7 @@ def test_log_has_the_client_of_nginx(
     make_server: MakeServer, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     server = make_server(TrustedProxies="127.0.0.2")
-    with nginx(server, tmp_path) as port:
+    with nginx(tmp_path, LOCATION.format(port=server.port)) as port:
         for spoofed in ({}, {"X-Forwarded-For": CLIENT}):
             connection = http.client.HTTPConnection(
                 "127.0.0.1",
