@@ -339,6 +339,21 @@ def test_a_report_that_is_refused_leaves_the_object_and_no_record(
     assert SECRET not in json.dumps(client.config)
 
 
+def test_a_report_signed_by_another_oss_is_refused(
+    server: RunningServer, oss: OssStandIn, sts: StsStandIn, tmp_path: Path
+) -> None:
+    client = Client(server, oss, "alice")
+    with OssStandIn(sts) as client.oss:
+        client.oss.create_bucket(BUCKET)
+        bucket = client.bucket
+
+        result = bucket.put_object("users/alice/a", b"meow", headers=client.headers)
+
+        assert result.status == 203
+        bucket.session.session.close()
+    assert records(tmp_path) == []
+
+
 @pytest.mark.slow
 def test_each_record_of_64_users_is_its_own_users(
     server: RunningServer, oss: OssStandIn, backend: Backend, tmp_path: Path

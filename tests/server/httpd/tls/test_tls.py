@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import logging
 import re
 import shutil
 import socket
@@ -29,7 +28,6 @@ from helpers.client import (
 )
 from helpers.machine import PATIENCE_SECONDS, wait_until
 from helpers.server import MakeServer, RunningServer
-from helpers.settings import write_config
 from helpers.tls import (
     GET,
     LAST_GET,
@@ -46,12 +44,9 @@ from helpers.tls import (
 
 from localcloud.sts import Reply as StsReply
 from localcloud.sts import StsStandIn
-from tokenserver.config.load import LiveConfig
-from tokenserver.config.tls import LiveTls
 from tokenserver.httpd import connection as httpd_connection
 from tokenserver.httpd import server as httpd_server
 from tokenserver.httpd import streams as httpd_streams
-from tokenserver.sts.client import StsClient
 
 LIMIT_SECONDS = 1.0  # of HEAD_SECONDS and its like, where a test shortens them
 
@@ -59,55 +54,6 @@ TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3
 each_version = pytest.mark.parametrize(
     "version", [TLS_1_2, TLS_1_3], ids=["TLS 1.2", "TLS 1.3"]
 )
-
-
-# --- Certificates ---------------------------------------------------------------
-
-
-@pytest.fixture(scope="session")
-def authority() -> Pair:
-    """Who signs the certificates, and is trusted by clients."""
-    return issue("authority", is_authority=True)
-
-
-@pytest.fixture(scope="session")
-def pairs(authority: Pair) -> tuple[Pair, Pair]:
-    """A certificate, and the one that it is renewed with."""
-    return issue("first", authority), issue("second", authority)
-
-
-@pytest.fixture
-def files(tmp_path: Path, pairs: tuple[Pair, Pair]) -> Files:
-    """The files of a server, with the first certificate."""
-    found = Files(tmp_path)
-    found.write(pairs[0])
-    return found
-
-
-# --- A server, and its clients --------------------------------------------------
-
-
-@pytest.fixture
-def server(
-    tmp_path: Path,
-    files: Files,
-    sts: StsStandIn,
-    sts_client: StsClient,
-    caplog: pytest.LogCaptureFixture,
-) -> Iterator[RunningServer]:
-    """A token server that speaks TLS, and reuses tokens."""
-    caplog.set_level(logging.INFO, "tokenserver")
-    path = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
-    tls = LiveTls(files.certificate, files.key)
-    running = RunningServer(LiveConfig(path), sts_client, tls)
-    with contextlib.closing(running):
-        yield running
-
-
-@pytest.fixture
-def context(authority: Pair) -> ssl.SSLContext:
-    """What clients are set up with."""
-    return client_context(authority)
 
 
 @pytest.fixture

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import http.client
-import logging
 import re
 import shutil
 import signal
@@ -13,68 +12,22 @@ import subprocess
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from helpers.certificates import Pair, issue
+from helpers.certificates import Pair
 from helpers.client import parse_replies, read_reply, read_to_end
 from helpers.machine import PATIENCE_SECONDS, wait_until
 from helpers.processes import call, running
 from helpers.server import RunningServer
 from helpers.settings import write_config
-from helpers.tls import LAST_GET, Files, client_context, connect_tls, lines, served
+from helpers.tls import LAST_GET, Files, connect_tls, lines, served
 
 from localcloud.sts import StsStandIn
-from tokenserver.config.load import LiveConfig
 from tokenserver.config.tls import LiveTls
 from tokenserver.errors import ConfigError
-from tokenserver.sts.client import StsClient
-
-
-@pytest.fixture(scope="session")
-def authority() -> Pair:
-    """Who signs the certificates, and is trusted by clients."""
-    return issue("authority", is_authority=True)
-
-
-@pytest.fixture(scope="session")
-def pairs(authority: Pair) -> tuple[Pair, Pair]:
-    """A certificate, and the one that it is renewed with."""
-    return issue("first", authority), issue("second", authority)
-
-
-@pytest.fixture
-def files(tmp_path: Path, pairs: tuple[Pair, Pair]) -> Files:
-    """The files of a server, with the first certificate."""
-    found = Files(tmp_path)
-    found.write(pairs[0])
-    return found
-
-
-@pytest.fixture
-def server(
-    tmp_path: Path,
-    files: Files,
-    sts: StsStandIn,
-    sts_client: StsClient,
-    caplog: pytest.LogCaptureFixture,
-) -> Iterator[RunningServer]:
-    """A token server that speaks TLS, and reuses tokens."""
-    caplog.set_level(logging.INFO, "tokenserver")
-    path = write_config(tmp_path, StsEndpoint=sts.url, TokenReuseTime=600)
-    tls = LiveTls(files.certificate, files.key)
-    running = RunningServer(LiveConfig(path), sts_client, tls)
-    with contextlib.closing(running):
-        yield running
-
-
-@pytest.fixture
-def context(authority: Pair) -> ssl.SSLContext:
-    """What clients are set up with."""
-    return client_context(authority)
-
 
 # --- Renewal --------------------------------------------------------------------
 

@@ -1,0 +1,1 @@
+"""Tests of HTTPS, which share a server."""
