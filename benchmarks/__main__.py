@@ -12,29 +12,33 @@ import subprocess
 import sys
 import tempfile
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarks.cold import cold_start
 from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, measure
-from benchmarks.report import cold_table, table
+from benchmarks.report import cold_table, table, users_table
 from benchmarks.servers import (
-    BEFORE,
     KEY_ID,
     KEY_SECRET,
     KEYS,
     OURS,
     ROLE_ARN,
-    ROOT,
     Peer,
     Sts,
     our_command,
+    our_peers,
+    our_versions,
     plain_peers,
     running,
+    signed_peers,
+    signing,
     tls_peers,
     version_before,
     write_certificate,
 )
+from benchmarks.users import ask_as_users
 from tokenserver.config.grants import CallTemplate, UserCall
 from tokenserver.documents import Credentials
 from tokenserver.sts.client import TIME_FORMAT
@@ -43,8 +47,9 @@ from tokenserver.sts.tokens import TOKENS_KEPT, TokenCache
 QUOTA = 100  # AssumeRole calls a second, where there is one
 KEPT = (1, 8, 64, 256)  # connections
 CLOSING = 64  # connections, each for one request
+TOKEN_USERS = 1000  # each of whom costs a call
 PROGRAMS = ("wrk", "ab", "node", "nginx")
-PARTS = ("start", "plain", "tls", "handshake", "quota", "lookup")
+PARTS = ("start", "plain", "signed", "tls", "handshake", "quota", "lookup")
 
 
 def main() -> int:
@@ -64,15 +69,21 @@ def main() -> int:
 
 
 def parse_arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python3 -m benchmarks")
-    parser.add_argument("--base", default="", help="a commit to compare ours with")
-    parser.add_argument("--rounds", type=int, default=3, help="of each figure")
-    parser.add_argument("--seconds", type=int, default=3, help="of each round")
-    parser.add_argument(
-        "--quota-seconds", type=int, default=10, help="of each round with the quota"
+    lines = [f"  {part:10} {getattr(Bench, part).__doc__}" for part in PARTS]
+    parser = argparse.ArgumentParser(
+        prog="python3 -m benchmarks",
+        description="Compare this server with others, in tables on standard output.",
+        epilog="\n".join(["parts:", *lines]),
+        formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    parser.add_argument("--only", default="", help="names of servers with this in them")
-    parser.add_argument("parts", nargs="*", help=f"of {', '.join(PARTS)}; all if none")
+    add = parser.add_argument
+    add("parts", nargs="*", metavar="PART", help="of those below; by default all")
+    add("--base", default="", metavar="COMMIT", help="a version to compare ours with")
+    add("--rounds", type=int, default=3, help="of each figure (default: 3)")
+    add("--seconds", type=int, default=3, help="of each round (default: 3)")
+    add("--quota-seconds", type=int, default=10, help="of those of quota (default: 10)")
+    add("--users", type=int, default=100_000, help="of signed (default: 100000)")
+    add("--only", default="", metavar="TEXT", help="ours and those named so alone")
     options = parser.parse_args()
     options.parts = options.parts or PARTS
     if unknown := set(options.parts) - set(PARTS):
@@ -101,7 +112,7 @@ class Bench:
 
     def start(self) -> str:
         """From the start of a process to its first token."""
-        roots = {OURS: ROOT} | ({BEFORE: self._before} if self._before else {})
+        roots = our_versions(self._before)
         with contextlib.closing(Sts(None)) as sts:
             return cold_table(
                 {
@@ -116,6 +127,22 @@ class Bench:
         """HTTP, on connections that are kept or not."""
         loads = [*map(Load, KEPT), Load(CLOSING, is_kept=False)]
         return self._tables(plain_peers(self._folder, self._before), loads)
+
+    def signed(self) -> str:
+        """Forms and URLs beside tokens, and the STS calls of many users of each."""
+        loads = [Load(8), Load(CLOSING, is_kept=False)]
+        tables = self._tables(signed_peers(self._folder, self._before), loads)
+        (ours,) = our_peers(None)
+        tokens = replace(ours, settings={"StsCallsPerSecond": 10_000})
+        with contextlib.closing(Sts(None)) as sts:
+            found = [
+                ask_as_users(peer, users, sts, self._folder)
+                for peer, users in [
+                    (tokens, min(TOKEN_USERS, self._options.users)),
+                    *((peer, self._options.users) for peer in signing(ours)),
+                ]
+            ]
+        return f"{tables}\n{users_table(found)}"
 
     def quota(self) -> str:
         """HTTP, with the quota of an account."""

@@ -51,7 +51,7 @@ class Run:
     """One round.  CPU is of the server and of the stand-in, in seconds."""
 
     replies: int
-    tokens: int
+    good: int  # tokens, forms or URLs
     errors: int
     seconds: float
     p50_ms: float
@@ -122,7 +122,7 @@ def one_run(server: Running, load: Load, sts: Sts, seconds: int) -> Run:
 def wrk(server: Running, load: Load, seconds: int) -> dict[str, Any]:
     """Let wrk ask, which comes back with the session that it was given last."""
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s"]
-    command += ["--timeout", "10s", "-s", str(HERE / "count_tokens.lua")]
+    command += ["--timeout", "10s", "-s", str(HERE / "count_replies.lua")]
     command += [] if load.is_kept else ["-H", "Connection: close"]
     output = subprocess.run(
         [*command, server.url],
@@ -162,7 +162,7 @@ def ab_figures(output: str) -> dict[str, Any]:
     failed = int(figure("Failed requests:") + figure("Non-2xx responses:"))
     return {
         "replies": replies,
-        "tokens": replies - failed,
+        "good": replies - failed,
         "errors": failed,
         "seconds": figure("Time taken for tests:"),
         "p50_ms": figure("50%"),

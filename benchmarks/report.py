@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 from benchmarks.measure import Row
 from benchmarks.servers import OURS
+from benchmarks.users import Users
 
 COLUMNS = (
     "server",
@@ -15,7 +16,7 @@ COLUMNS = (
     "p50 ms",
     "p99 ms",
     "to ours",
-    "tokens",
+    "good",
     "STS calls/1000",
     "CPU µs/request",
     "MB",
@@ -56,7 +57,7 @@ def cells(row: Row, ours: Row) -> list[str]:
         f"{row.median(lambda run: run.p50_ms):.1f}",
         f"{row.p99_ms:.1f}",
         f"{row.p99_ms / ours.p99_ms:.2f}",
-        f"{sum(run.tokens for run in row.runs) / replies:.2%}",
+        f"{sum(run.good for run in row.runs) / replies:.2%}",
         f"{sum(run.sts_calls for run in row.runs) / replies * 1000:.3g}",
         f"{cpu * 1e6:,.0f}",
         f"{max(run.megabytes for run in row.runs):.0f}",
@@ -73,4 +74,20 @@ def cold_table(starts: Mapping[str, Mapping[str, float]]) -> str:
     for name, found in starts.items():
         figures = [f"{seconds * 1000:.0f}" for seconds in found.values()]
         lines.append("| " + " | ".join([name, *figures]) + " |")
+    return "\n".join(lines)
+
+
+def users_table(found: Sequence[Users]) -> str:
+    """Return what many users were given, each of whom asked once."""
+    columns = ["server", "users", "good", "each its own", "AssumeRole calls"]
+    lines = ["", "**Different users, each once**", ""]
+    lines += heading([*columns, "seconds", "MB before", "MB after"])
+    for one in found:
+        figures = [
+            *[f"{n:,}" for n in (one.users, one.good, one.own, one.calls)],
+            f"{one.seconds:.0f}",
+            f"{one.megabytes_before:.0f}",
+            f"{one.megabytes:.0f}",
+        ]
+        lines.append("| " + " | ".join([one.peer, *figures]) + " |")
     return "\n".join(lines)

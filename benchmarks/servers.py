@@ -15,10 +15,11 @@ import ssl
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import jwt
 from cryptography import x509
@@ -64,6 +65,7 @@ class Peer:
     settings: dict[str, Any] = field(default_factory=dict)
     logins: tuple[str, ...] = ()  # login tokens, which requests have in turn
     proxy: bool = False
+    path: str = "/"  # that is asked for, with its query
 
     @property
     def speaks_tls(self) -> bool:
@@ -71,6 +73,8 @@ class Peer:
 
 
 PYTHON = sys.executable
+SIGNED_PATH = "/signed"
+SIGNED = {"forms": {"Type": "PostForm"}, "URLs": {"Type": "PresignedUrl"}}
 BARE = "bare http.server"
 BARE_COMMAND = [PYTHON, str(HERE / "peer_bare.py"), "PORT", "FOLDER/body.json"]
 
@@ -81,19 +85,32 @@ def our_command(root: Path) -> list[str]:
     return [*command, "--config", "FOLDER/config.json"]
 
 
+def our_versions(before: Path | None) -> dict[str, Path]:
+    """Return the roots of ours by name; *before* is that of another version."""
+    return {OURS: ROOT} | ({BEFORE: before} if before else {})
+
+
+def our_peers(before: Path | None, *options: str) -> list[Peer]:
+    """Return each version of ours, started with *options*."""
+    return [
+        Peer(name, [*our_command(root), *options])
+        for name, root in our_versions(before).items()
+    ]
+
+
 def plain_peers(folder: Path, before: Path | None) -> list[Peer]:
     """Return those that speak HTTP; *before* is the root of another version of ours."""
-    ours = our_command(ROOT)
+    ours = our_peers(before)
     gunicorn = [PYTHON, "-m", "gunicorn", "--bind", "127.0.0.1:PORT"]
     workers = 2 * (os.cpu_count() or 1) + 1  # as gunicorn's documentation advises
     gunicorn += ["--workers", str(workers), "--threads", "16", "peer_flask:app"]
     express = ["node", str(HERE / "peer_express.mjs"), "PORT"]
+    no_reuse = {"TokenReuseTime": 0, "StsCallsPerSecond": 10_000}
     return [
-        Peer(OURS, ours),
-        *([Peer(BEFORE, our_command(before))] if before else []),
+        *ours,
         Peer(BARE, BARE_COMMAND),
-        *login_peers(folder, ours, before),
-        Peer("without reuse", ours, {"TokenReuseTime": 0, "StsCallsPerSecond": 10_000}),
+        *login_peers(ours, folder),
+        Peer("without reuse", our_command(ROOT), no_reuse),
         Peer("Flask, gunicorn", gunicorn),
         Peer("Express, ali-oss", express),
     ]
@@ -101,34 +118,61 @@ def plain_peers(folder: Path, before: Path | None) -> list[Peer]:
 
 def tls_peers(folder: Path, before: Path | None) -> list[Peer]:
     """Return those that speak HTTPS."""
-    tls = ["--tls-cert", "PEM"]
-    ours = [*our_command(ROOT), *tls]
+    ours = our_peers(before, "--tls-cert", "PEM")
     node = ["node", str(HERE / "peer_node.mjs"), "PORT", "FOLDER/body.json", "PEM"]
     return [
-        Peer(OURS, ours),
-        *([Peer(BEFORE, [*our_command(before), *tls])] if before else []),
+        *ours,
         Peer(f"nginx, {OURS}", our_command(ROOT), proxy=True),
         Peer(BARE, [*BARE_COMMAND, "PEM"]),
         Peer("Node", node),
-        *login_peers(folder, ours, before),
+        *login_peers(ours, folder),
     ]
 
 
-def login_peers(folder: Path, ours: list[str], before: Path | None) -> Iterator[Peer]:
-    """Yield ours for users who log in, and the version before."""
-    for algorithm in ("HS256", "RS256"):
-        yield (peer := with_logins(OURS, algorithm, ours, folder))
-        if before:
-            command = [
-                str(before / "sts_server.py") if i == 1 else word
-                for i, word in enumerate(ours)
-            ]
-            name = f"{BEFORE}, {algorithm} logins"
-            yield Peer(name, command, peer.settings, peer.logins)
+def signed_peers(folder: Path, before: Path | None) -> list[Peer]:
+    """Return ours with tokens, forms and URLs; a version before without them has none.
+
+    First nobody logs in, and then users do.
+    """
+    ours = our_peers(before)
+    has_forms = {
+        name: (root / "tokenserver" / "signed.py").exists()
+        for name, root in our_versions(before).items()
+    }
+    peers = [
+        variant
+        for peer in ours
+        for variant in [peer, *(signing(peer) if has_forms[peer.name] else [])]
+    ]
+    return [*peers, *login_peers(peers, folder, ["HS256"])]
 
 
-def with_logins(name: str, algorithm: str, command: list[str], folder: Path) -> Peer:
-    """Return a server for users who log in with JWTs of *algorithm*."""
+def signing(peer: Peer) -> Iterator[Peer]:
+    """Yield *peer* with forms and with URLs in place of its tokens."""
+    for what, terms in SIGNED.items():
+        settings = {"Region": "cn-hangzhou", "Grants": {SIGNED_PATH: terms}}
+        yield replace(
+            peer,
+            name=f"{peer.name}, {what}",
+            settings={**peer.settings, **settings},
+            path=f"{SIGNED_PATH}?filename=cat.jpg&content_type=image/jpeg",
+        )
+
+
+def login_peers(
+    peers: Iterable[Peer], folder: Path, algorithms: Iterable[str] = ("HS256", "RS256")
+) -> Iterator[Peer]:
+    """Yield *peers* for users who log in."""
+    for algorithm in algorithms:
+        for peer in peers:
+            yield with_logins(peer, algorithm, folder, USERS)
+
+
+def with_logins(peer: Peer, algorithm: str, folder: Path, users: int) -> Peer:
+    """Return *peer* for so many users, who log in with JWTs of *algorithm*.
+
+    Each user has a prefix of their own.
+    """
     issuer, audience = "https://login.example.com/", "benchmark"
     private: Any = secrets.token_bytes(32)
     public, place = private, "SecretFile"
@@ -141,13 +185,14 @@ def with_logins(name: str, algorithm: str, command: list[str], folder: Path) -> 
     write_secret(key_file, public)
     claims = {"iss": issuer, "aud": audience, "exp": int(time.time()) + 24 * 3600}
     section = {"Issuer": issuer, "Audience": audience, place: str(key_file)}
-    return Peer(
-        f"{name}, {algorithm} logins",
-        command,
-        {"Authentication": section, "ObjectPrefix": "users/$USER_ID/"},
-        tuple(
+    own = {"Authentication": section, "ObjectPrefix": "users/$USER_ID/"}
+    return replace(
+        peer,
+        name=f"{peer.name}, {algorithm} logins",
+        settings={**peer.settings, **own},
+        logins=tuple(
             jwt.encode({**claims, "sub": f"user-{number}"}, private, algorithm)
-            for number in range(USERS)
+            for number in range(users)
         ),
     )
 
@@ -255,9 +300,9 @@ def running(peer: Peer, sts_url: str, folder: Path, pem: Path) -> Iterator[Runni
             command = [nginx or "nginx", "-p", "FOLDER", "-c", "FOLDER/nginx.conf"]
             command += ["-e", "FOLDER/nginx.error.log"]
             processes.append(stack.enter_context(started(command, values)))
-        url = f"{'https' if peer.speaks_tls else 'http'}://127.0.0.1:{port}/"
+        url = f"{'https' if peer.speaks_tls else 'http'}://127.0.0.1:{port}{peer.path}"
         for login in peer.logins or [""]:
-            if not has_token(url, processes, login):
+            if not has_begun(url, processes, login):
                 raise SystemExit(f"benchmarks: {peer.name} ended:\n{tail(folder)}")
         seconds = time.monotonic() - begin
         pids = tuple(process.pid for process in processes)
@@ -327,11 +372,11 @@ def sample_reply() -> bytes:
     return token.document
 
 
-def has_token(url: str, processes: list[subprocess.Popen[bytes]], login: str) -> bool:
-    """Wait until *url* gives a token for *login*; return whether it ever will."""
+def has_begun(url: str, processes: list[subprocess.Popen[bytes]], login: str) -> bool:
+    """Wait until *url* has what it is for, for *login*; return whether it ever will."""
     while all(process.poll() is None for process in processes):
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
-            if ask(url, login)["StatusCode"] == 200:
+            if is_good(ask(url, login)):
                 return True
         time.sleep(0.002)
     return False
@@ -344,11 +389,23 @@ def tail(folder: Path) -> str:
 
 def ask(url: str, login: str) -> Any:
     """Return the document that *url* has for *login*."""
-    scheme, _, host = url.rstrip("/").partition("://")
-    connection = http.client.HTTPConnection(host, timeout=10)
-    if scheme == "https":
-        connection = http.client.HTTPSConnection(host, timeout=10, context=ANYBODY)
-    headers = {"Authorization": f"Bearer {login}"} if login else {}
+    parts = urlsplit(url)
+    connection = http.client.HTTPConnection(parts.netloc, timeout=10)
+    if parts.scheme == "https":
+        connection = http.client.HTTPSConnection(
+            parts.netloc, timeout=10, context=ANYBODY
+        )
     with contextlib.closing(connection):
-        connection.request("GET", "/", headers=headers)
-        return json.loads(connection.getresponse().read())
+        return ask_on(connection, f"{parts.path}?{parts.query}".rstrip("?"), login)
+
+
+def ask_on(connection: http.client.HTTPConnection, target: str, login: str) -> Any:
+    """Return the document of *target*, a path and its query, on this connection."""
+    headers = {"Authorization": f"Bearer {login}"} if login else {}
+    connection.request("GET", target, headers=headers)
+    return json.loads(connection.getresponse().read())
+
+
+def is_good(document: Any) -> bool:
+    """Return whether *document* is a token, a form or a URL."""
+    return document.get("StatusCode") == 200 or "url" in document

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,12 +12,19 @@ from benchmarks import handshake
 from benchmarks.__main__ import cost_of_a_reused_token
 from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, Run, ab_figures
-from benchmarks.report import cold_table, table
-from benchmarks.servers import OURS, write_certificate
+from benchmarks.report import cold_table, table, users_table
+from benchmarks.servers import (
+    OURS,
+    Sts,
+    our_peers,
+    signing,
+    write_certificate,
+)
+from benchmarks.users import ask_as_users
 
 RUN = Run(
     replies=10_000,
-    tokens=10_000,
+    good=10_000,
     errors=0,
     seconds=5.0,
     p50_ms=1.0,
@@ -31,7 +39,7 @@ ROW = Row(OURS, Load(8), [RUN], 0.3)
 
 def test_each_row_has_the_median_of_its_rounds_beside_ours() -> None:
     runs = [
-        replace(RUN, replies=replies, tokens=2_000, p99_ms=5.0, errors=1)
+        replace(RUN, replies=replies, good=2_000, p99_ms=5.0, errors=1)
         for replies in (2_500, 2_000, 5_500)
     ]
 
@@ -99,7 +107,7 @@ Non-2xx responses:      2
 
     assert ab_figures(output) == {
         "replies": 1970,
-        "tokens": 1965,
+        "good": 1965,
         "errors": 5,
         "seconds": 2.5,
         "p50_ms": 52.0,
@@ -119,3 +127,21 @@ def test_a_handshake_is_measured_whole_and_resumed(
 
     for resumes in (False, True):
         assert 0 < handshake_seconds(tmp_path / "both.pem", resumes) < 1
+
+
+@pytest.mark.process
+@pytest.mark.slow
+def test_users_of_forms_or_urls_share_a_call_and_users_of_tokens_do_not(
+    tmp_path: Path,
+) -> None:
+    (ours,) = our_peers(None)
+    with contextlib.closing(Sts(None)) as sts:
+        found = [ask_as_users(p, 20, sts, tmp_path) for p in [ours, *signing(ours)]]
+
+    assert [(one.good, one.own, one.calls) for one in found] == [
+        (20, 20, 20),
+        (20, 20, 1),
+        (20, 20, 1),
+    ]
+    rows = users_table(found).splitlines()[5:]
+    assert rows[1].startswith(f"| {OURS}, forms, HS256 logins | 20 | 20 | 20 | 1 |")
