@@ -15,7 +15,7 @@ import time
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarks.cold import cold_start
+from benchmarks.cold import cold_starts
 from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, measure
 from benchmarks.report import cold_table, table, users_table
@@ -27,7 +27,6 @@ from benchmarks.servers import (
     ROLE_ARN,
     Peer,
     Sts,
-    our_command,
     our_peers,
     our_versions,
     plain_peers,
@@ -112,16 +111,9 @@ class Bench:
 
     def start(self) -> str:
         """From the start of a process to its first token."""
-        roots = our_versions(self._before)
         with contextlib.closing(Sts(None)) as sts:
-            return cold_table(
-                {
-                    name: cold_start(
-                        Peer(name, our_command(root)), root, sts, self._folder
-                    )
-                    for name, root in roots.items()
-                }
-            )
+            versions = our_versions(self._before)
+            return cold_table(cold_starts(versions, sts, self._folder))
 
     def plain(self) -> str:
         """HTTP, on connections that are kept or not."""

@@ -6,7 +6,7 @@ import statistics
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from benchmarks.servers import (
@@ -14,48 +14,64 @@ from benchmarks.servers import (
     PYTHON,
     Peer,
     Sts,
+    our_command,
     running,
 )
 
 ROUNDS = 5
-# What a process does that does no more than that, each more than the one before
+# What a process does that does no more than that, each more than the one before; the
+# names are those that every version has
 STAGES = {
     "Python": "pass",
-    "our modules": "import tokenserver.cli",
-    "STS SDK": "import tokenserver.cli, tokenserver.sts.client, tokenserver.app",
+    "our modules": "import sts_server",
+    "STS SDK": "import sts_server, alibabacloud_credentials.client, "
+    "alibabacloud_sts20150401.client",
 }
+END = "; import os; os._exit(0)"  # a start has no end, which takes time as well
+REST = "our late modules, configuration, socket, request"
 
 
-def cold_start(peer: Peer, root: Path, sts: Sts, folder: Path) -> dict[str, float]:
-    """Return the seconds of each part of a start of *peer*, the server in *root*.
+def cold_starts(
+    versions: Mapping[str, Path], sts: Sts, folder: Path
+) -> dict[str, dict[str, float]]:
+    """Return the seconds of each part of a start of each version, given by its root.
 
-    Files are in the page cache, and modules compiled.  The parts are differences of
-    medians of rounds that take turns.
+    Files are in the page cache, and modules compiled.  The versions have their rounds
+    in turn, and the parts are differences of the medians.
     """
-    seconds: dict[str, list[float]] = {name: [] for name in [*STAGES, "token"]}
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in versions}
     for _ in range(ROUNDS):
-        for name, code in STAGES.items():
-            command = [PYTHON, "-c", code]
-            seconds[name].append(
-                timed(lambda c=command: subprocess.run(c, cwd=root, check=True))  # type: ignore[misc]
+        for name, root in versions.items():
+            found[name].append(
+                one_start(Peer(name, our_command(root)), root, sts, folder)
             )
-        with tempfile.TemporaryDirectory(dir=folder) as name:
-            place = Path(name) / "cold"
-            with running(peer, sts.url, place, place) as server:
-                seconds["token"].append(server.first_token_seconds)
+    return {name: parts_of(rounds) for name, rounds in found.items()}
+
+
+def one_start(peer: Peer, root: Path, sts: Sts, folder: Path) -> dict[str, float]:
+    """Return the seconds that each stage takes from its beginning."""
+    seconds: dict[str, float] = {}
+    for stage, code in STAGES.items():
+        command = [PYTHON, "-c", f"{code}{END}"]
+        begin = time.perf_counter()
+        subprocess.run(command, cwd=root, check=True)
+        seconds[stage] = time.perf_counter() - begin
+    with tempfile.TemporaryDirectory(dir=folder) as name:
+        place = Path(name) / "cold"
+        with running(peer, sts.url, place, place) as server:
+            seconds["token"] = server.first_token_seconds
+    return seconds
+
+
+def parts_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
+    """Return what each stage adds to the one before it, by the medians of *rounds*."""
     parts: dict[str, float] = {}
     before = 0.0
-    for name, found in seconds.items():
-        median = statistics.median(found)
-        parts[name] = median - before
+    for stage in rounds[0]:
+        median = statistics.median(seconds[stage] for seconds in rounds)
+        parts[stage] = median - before
         before = median
-    parts["configuration, socket, request"] = parts.pop("token") - LATENCY_SECONDS
+    parts[REST] = parts.pop("token") - LATENCY_SECONDS
     parts["AssumeRole"] = LATENCY_SECONDS
     parts["together"] = before
     return parts
-
-
-def timed(work: Callable[[], object]) -> float:
-    begin = time.perf_counter()
-    work()
-    return time.perf_counter() - begin

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import handshake
+from benchmarks import cold, handshake
 from benchmarks.__main__ import cost_of_a_reused_token
 from benchmarks.handshake import handshake_seconds
 from benchmarks.measure import Load, Row, Run, ab_figures
@@ -145,3 +145,23 @@ def test_users_of_forms_or_urls_share_a_call_and_users_of_tokens_do_not(
     ]
     rows = users_table(found).splitlines()[5:]
     assert rows[1].startswith(f"| {OURS}, forms, HS256 logins | 20 | 20 | 20 | 1 |")
+
+
+def test_the_parts_of_a_start_are_what_each_stage_adds() -> None:
+    rounds = [
+        {"Python": 0.02, "STS SDK": 0.3, "token": 0.5},
+        {"Python": 0.01, "STS SDK": 0.9, "token": 0.4},
+        {"Python": 0.03, "STS SDK": 0.2, "token": 0.6},
+    ]
+
+    parts = cold.parts_of(rounds)
+
+    assert parts == pytest.approx(
+        {
+            "Python": 0.02,
+            "STS SDK": 0.28,
+            cold.REST: 0.18,
+            "AssumeRole": 0.02,
+            "together": 0.5,
+        }
+    )
