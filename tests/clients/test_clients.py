@@ -17,6 +17,8 @@ from helpers.server import MakeServer, RunningServer
 
 from localcloud.sts import Fail, StsStandIn
 
+pytestmark = pytest.mark.slow
+
 needs_curl = pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 
 

@@ -27,6 +27,8 @@ from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN
 
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 REGION = "cn-hangzhou"
 STATEMENT = {"Effect": "Allow", "Action": "oss:*", "Resource": "acs:oss:*:*:b/~ é+&=*"}
 POLICY = json.dumps({"Version": "1", "Statement": [STATEMENT]}, ensure_ascii=False)

@@ -25,6 +25,8 @@ from localcloud.oss import Bucket, OssStandIn
 from localcloud.sts import StsStandIn
 from tokenserver.oss.callback import is_signed, public_key
 
+pytestmark = pytest.mark.slow
+
 BODY = "object=${object}&size=${size}&width=${imageInfo.width}&my=${x:my}"
 ANSWER = {"Status": "OK", "id": 7}
 VARIABLES = {"x:my": "a b"}

@@ -24,6 +24,8 @@ from localcloud.oss import OssStandIn
 from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 # What an app of the tests may do: all of its kind below its prefix.
 APP_POLICY = {
     "Version": "1",

@@ -21,6 +21,8 @@ from localcloud.oss import OssStandIn
 from localcloud.oss.operations import OPERATIONS
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 ROOT = POLICY_DIRECTORY.parent
 PREFIX = "photos/"
 

@@ -31,6 +31,8 @@ from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
 from tokenserver.oss.callback import Ticket, base64_json, callback_of
 
+pytestmark = pytest.mark.slow
+
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))
 WIDTH, HEIGHT = 1000, 800
 

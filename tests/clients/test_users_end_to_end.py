@@ -25,6 +25,8 @@ from localcloud.oss import OssStandIn
 from localcloud.sts import StsStandIn
 from tokenserver.login.users import role_session_name
 
+pytestmark = pytest.mark.slow
+
 TEMPLATE = POLICY_DIRECTORY.parent / "localcloud" / "page" / "upload_page_policy.txt"
 LOAD_SECONDS = float(os.environ.get("STS_SERVER_LOAD_SECONDS", "1"))
 PAIRS = [

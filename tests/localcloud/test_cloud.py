@@ -18,6 +18,8 @@ from localcloud.cloud import PortError, Ports
 from localcloud.oss import FolderError
 from localcloud.token_server import ConfigError
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def cloud() -> Iterator[LocalCloud]:

@@ -21,6 +21,8 @@ from helpers.oss.signing import (
 
 from localcloud.oss import OssStandIn
 
+pytestmark = pytest.mark.slow
+
 # --- Addressing -----------------------------------------------------------------------
 HOSTS = [
     pytest.param("127.0.0.1", f"/{BUCKET}/{CAT}", id="IP address"),

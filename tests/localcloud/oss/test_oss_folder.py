@@ -27,6 +27,8 @@ from localcloud.oss import OssStandIn
 from localcloud.oss.folder import MARK, SUFFIX, FolderError, taken
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(localcloud.__file__).parent.parent
 POSIX = pytest.mark.skipif(os.name != "posix", reason="needs named pipes")
 

@@ -21,6 +21,8 @@ from PIL import Image, ImageFile
 from localcloud.oss import OssError, images
 from localcloud.oss.images import MAX_PIXELS, process, source
 
+pytestmark = pytest.mark.slow
+
 NO_OTHERS: dict[str, bytes] = {}
 alone = NO_OTHERS.__getitem__
 TOO_LARGE = (400, "ImageTooLarge")

@@ -31,6 +31,8 @@ from localcloud.oss import OssStandIn
 from localcloud.oss.replies import Reply
 from localcloud.oss.request import Request
 
+pytestmark = pytest.mark.slow
+
 
 # --- Secrets and the log --------------------------------------------------------------
 def test_neither_log_nor_repr_shows_a_secret(

@@ -19,6 +19,8 @@ from localcloud.oss.errors import OssError
 from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:

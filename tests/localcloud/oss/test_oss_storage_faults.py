@@ -32,6 +32,8 @@ from localcloud.oss.records import CHUNK_BYTES
 from localcloud.oss.storage import Bucket
 from localcloud.sts import StsStandIn
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def bucket(tmp_path: Path) -> Bucket:

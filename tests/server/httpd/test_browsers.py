@@ -26,6 +26,8 @@ from tokenserver.config.load import LiveConfig
 from tokenserver.errors import ConfigError
 from tokenserver.httpd import server as httpd_server
 
+pytestmark = pytest.mark.slow
+
 ORIGIN = "https://app.example.com"
 OTHER = "http://localhost:8080"
 ALLOWED = [ORIGIN, OTHER, "capacitor://localhost", "http://[::1]:3000"]

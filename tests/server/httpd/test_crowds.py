@@ -18,7 +18,7 @@ from helpers.server import RunningServer, check_still_serves
 from localcloud.sts import StsStandIn
 from tokenserver.httpd import server as httpd_server
 
-pytestmark = pytest.mark.usefixtures("_clean_log")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_clean_log")]
 
 HEALTHZ = get(target="/healthz")
 

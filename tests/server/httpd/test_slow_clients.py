@@ -33,7 +33,7 @@ from localcloud.sts import StsStandIn
 from tokenserver.httpd import connection as httpd_connection
 from tokenserver.httpd import streams as httpd_streams
 
-pytestmark = pytest.mark.usefixtures("_clean_log")
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("_clean_log")]
 
 LIMIT_SECONDS = 1.0  # in which a busy machine reads what has been sent already
 

@@ -24,6 +24,8 @@ from tokenserver.sts import client as sts_client_module
 from tokenserver.sts import gate as sts_gate
 from tokenserver.sts.client import DefaultCredentials, StsClient
 
+pytestmark = pytest.mark.slow
+
 UNREACHABLE = ("SDK.ServerUnreachable", "The app server could not reach STS.")
 UNUSABLE = ("SDK.UnknownServerError", "STS gave the app server no usable answer.")
 NO_CREDENTIALS = ("SDK.InvalidCredential", "The app server has no credentials.")

@@ -48,6 +48,8 @@ from tokenserver.httpd import connection as httpd_connection
 from tokenserver.httpd import server as httpd_server
 from tokenserver.httpd import streams as httpd_streams
 
+pytestmark = pytest.mark.slow
+
 LIMIT_SECONDS = 1.0  # of HEAD_SECONDS and its like, where a test shortens them
 
 TLS_1_2, TLS_1_3 = ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3

@@ -29,6 +29,8 @@ from localcloud.sts import StsStandIn
 from tokenserver.config.tls import LiveTls
 from tokenserver.errors import ConfigError
 
+pytestmark = pytest.mark.slow
+
 # --- Renewal --------------------------------------------------------------------
 
 
