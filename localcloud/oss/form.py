@@ -142,7 +142,7 @@ def read_form_signature(
         if not -MAX_CLOCK_SKEW_SECONDS <= age <= MAX_EXPIRES_SECONDS:
             raise invalid_date(IN_FORM)
         credential = required_field(form, "x-oss-credential")
-        access_key_id, date, _ = read_credential(credential, time, region, IN_FORM)
+        access_key_id, date, _ = read_credential(credential, time[:8], region, IN_FORM)
         return Signature(
             access_key_id=access_key_id,
             security_token=token,

@@ -17,7 +17,7 @@ from localcloud.oss.signed import (
     is_oss_header,
     url_expired,
 )
-from localcloud.oss.times import V4_TIME, read_date
+from localcloud.oss.times import V4_TIME, day_of, read_date
 
 MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a URL and of a form, if V4 signed them
 PRODUCT = "oss"
@@ -112,9 +112,8 @@ def read_v4_header(
 ) -> Signature:
     """Return the signature in an Authorization header.  Raises OssError."""
     fields = read_v4_authorization(authorization)
-    # The SDK for Android has the time in Date alone, in the form of x-oss-date.
-    time = request.headers.get("x-oss-date") or request.headers.get("date", "")
-    if abs(read_v4_time(time, IN_HEADER) - now) > MAX_CLOCK_SKEW_SECONDS:
+    time, seconds = read_time_header(request.headers)
+    if abs(seconds - now) > MAX_CLOCK_SKEW_SECONDS:
         raise invalid_date(IN_HEADER)
     if request.headers.get("x-oss-content-sha256") != UNSIGNED_PAYLOAD:
         message = f"x-oss-content-sha256 must be {UNSIGNED_PAYLOAD}."
@@ -123,10 +122,26 @@ def read_v4_header(
         credential=fields["Credential"],
         additional_headers=fields.get("AdditionalHeaders"),
         time=time,
+        day=day_of(seconds),
         security_token=request.headers.get("x-oss-security-token", ""),
         given=fields["Signature"],
     )
     return v4_signature_of(request, parts, region, IN_HEADER)
+
+
+def read_time_header(headers: Mapping[str, str]) -> tuple[str, float]:
+    """Return the time of a request: the text that is signed, and unix seconds.
+
+    Two SDKs have it in Date alone: that for Android in the form of x-oss-date, and that
+    for Go up to 3.0 as HTTP has it ("Fri, 02 Jan 2026 03:04:05 GMT").  Raises OssError.
+    """
+    if text := headers.get("x-oss-date"):
+        return text, read_v4_time(text, IN_HEADER)
+    text = headers.get("date", "")
+    seconds = read_date(text)
+    if seconds is None:
+        raise invalid_date(IN_HEADER)
+    return text, seconds
 
 
 def read_v4_authorization(authorization: str) -> dict[str, str]:
@@ -191,6 +206,7 @@ def read_v4_url(request: Signable, now: float, region: str) -> Signature:
         credential=credential,
         additional_headers=request.query.get("x-oss-additional-headers"),
         time=time,
+        day=time[:8],
         security_token=request.query.get("x-oss-security-token", ""),
         given=given,
     )
@@ -202,7 +218,8 @@ class Parts(NamedTuple):
 
     credential: str
     additional_headers: str | None  # None if the request does not name any
-    time: str
+    time: str  # as the request has it, since that is signed
+    day: str  # of that time, yyyymmdd
     security_token: str
     given: str
 
@@ -212,7 +229,7 @@ def v4_signature_of(
 ) -> Signature:
     """Return the signature that *parts* are.  Raises OssError."""
     access_key_id, date, scope = read_credential(
-        parts.credential, parts.time, region, where
+        parts.credential, parts.day, region, where
     )
     additional: list[str] = []
     if parts.additional_headers is not None:
@@ -260,15 +277,15 @@ def read_additional_headers(text: str, headers: Mapping[str, str]) -> list[str]:
 
 
 def read_credential(
-    credential: str, time: str, region: str, where: Where
+    credential: str, day: str, region: str, where: Where
 ) -> tuple[str, str, str]:
-    """Return AccessKeyId, day and scope of a credential that is fit for *time* here."""
+    """Return AccessKeyId, day and scope of a credential that is fit for *day* here."""
     access_key_id, _, scope = credential.partition("/")
     parts = scope.split("/")
     if not access_key_id or len(parts) != 4:
         raise invalid("credential", where, where.credential)
     date, signed_region, product, terminator = parts
-    if date != time[:8]:
+    if date != day:
         raise invalid_date(where)
     if signed_region != region:
         raise invalid("signing region", where, where.region)

@@ -23,6 +23,11 @@ def read_date(text: str) -> float | None:
         return None
 
 
+def day_of(seconds: float) -> str:
+    """Return the day of unix *seconds* as the credentials of V4 have it, yyyymmdd."""
+    return datetime.fromtimestamp(seconds, timezone.utc).strftime("%Y%m%d")
+
+
 def iso_time(seconds: float) -> str:
     """Return unix *seconds* as OSS writes times in XML."""
     moment = datetime.fromtimestamp(seconds, timezone.utc)

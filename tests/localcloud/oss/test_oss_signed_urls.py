@@ -38,6 +38,7 @@ DATES = [
     pytest.param(V1_HEADER, "date", iso_time, id="V1 Date in the form of V4"),
     pytest.param(V4_HEADER, "x-oss-date", iso_time, id="V4 x-oss-date"),
     pytest.param(V4_HEADER, "date", iso_time, id="V4 Date"),
+    pytest.param(V4_HEADER, "date", http_date, id="V4 Date in the form of V1"),
 ]
 
 
