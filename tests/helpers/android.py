@@ -84,6 +84,10 @@ STUBS = {
                     throws IOException {
                 return null;
             }
+            public static byte[] readStreamAsBytesArray(InputStream in)
+                    throws IOException {
+                return null;
+            }
         }
     """,
     "com/alibaba/sdk/android/oss/model/PutObjectResult.java": """
@@ -97,18 +101,34 @@ STUBS = {
             public PutObjectRequest(String bucket, String key, byte[] data) {}
         }
     """,
+    "com/alibaba/sdk/android/oss/model/GetObjectResult.java": """
+        package com.alibaba.sdk.android.oss.model;
+        import java.io.InputStream;
+        public class GetObjectResult {
+            public InputStream getObjectContent() { return null; }
+        }
+    """,
+    "com/alibaba/sdk/android/oss/model/GetObjectRequest.java": """
+        package com.alibaba.sdk.android.oss.model;
+        public class GetObjectRequest {
+            public GetObjectRequest(String bucket, String key) {}
+        }
+    """,
     "com/alibaba/sdk/android/oss/OSSClient.java": """
         package com.alibaba.sdk.android.oss;
         import android.content.Context;
         import com.alibaba.sdk.android.oss.common.auth.OSSCredentialProvider;
-        import com.alibaba.sdk.android.oss.model.PutObjectRequest;
-        import com.alibaba.sdk.android.oss.model.PutObjectResult;
+        import com.alibaba.sdk.android.oss.model.*;
         public class OSSClient {
             public OSSClient(Context context, String endpoint,
                     OSSCredentialProvider provider, ClientConfiguration conf) {}
             public void setRegion(String region) {}
             public void updateCredentialProvider(OSSCredentialProvider provider) {}
             public PutObjectResult putObject(PutObjectRequest request)
+                    throws ClientException, ServiceException {
+                return null;
+            }
+            public GetObjectResult getObject(GetObjectRequest request)
                     throws ClientException, ServiceException {
                 return null;
             }
@@ -132,6 +152,7 @@ import org.json.*;
 FIELDS = """
     Context context;
     String loginToken, newLoginToken, otherLoginToken, file;
+    String bucket, region, endpoint, dir;
     String loginToken() { return loginToken; }
 """
 

@@ -21,7 +21,7 @@ from xml.etree import ElementTree
 import alibabacloud_oss_v2
 import oss2
 import pytest
-from helpers import android
+from helpers import android, java_sdk
 from helpers.machine import PATIENCE_SECONDS, find_program
 from helpers.manual import PAGES
 from helpers.oss.apps import NODE_MODULES, needs_node
@@ -37,7 +37,6 @@ from tokenserver.config.load import load_config
 
 ACCOUNT = "1234567890123456"
 TOKEN_SERVER = "https://sts.example.com/"  # the address in all recipes
-ENDPOINT = "https://oss-cn-hangzhou.aliyuncs.com"
 README, CLIENTS = PAGES["README.md"], PAGES["docs/clients.md"]
 
 
@@ -368,28 +367,34 @@ def namespace(
     return names
 
 
-def test_the_recipe_for_oss2_uploads(
-    local: LocalCloud, namespace: dict[str, Any]
+@pytest.mark.parametrize(
+    ("part", "name", "sdk"),
+    [
+        pytest.param("import oss2", "oss2", oss2, id="oss2"),
+        pytest.param("import alibabacloud", "oss", alibabacloud_oss_v2, id="oss-v2"),
+    ],
+)
+def test_the_recipes_in_python_upload_and_download(
+    local: LocalCloud, namespace: dict[str, Any], part: str, name: str, sdk: object
 ) -> None:
-    code = changed(recipe(local, "import oss2"), **{ENDPOINT: local.endpoint})
-    namespace["oss2"] = oss2
+    namespace[name] = sdk
 
-    exec(code, namespace)
+    exec(recipe(local, part), namespace)
 
     assert local.objects.read("users/alice/cat.jpg") == b"meow"
+    assert Path("copy.jpg").read_bytes() == b"meow"
 
 
-def test_the_recipe_for_the_other_sdk_uploads(
+def test_the_recipe_in_python_says_why_it_is_refused(
     local: LocalCloud, namespace: dict[str, Any]
 ) -> None:
-    region = 'config.region = "cn-hangzhou"\n'
-    endpoint = f"{region}config.endpoint = {local.endpoint!r}\n"
-    code = changed(recipe(local, "import alibabacloud"), **{region: endpoint})
-    namespace["alibabacloud_oss_v2"] = alibabacloud_oss_v2
+    local.sts.fail("AssumeRole", "NoPermission")
+    server = namespace["TokenServer"](
+        local.token_url, namespace["login_token"], oss2.credentials.Credentials
+    )
 
-    exec(code, namespace)
-
-    assert local.objects.read("users/alice/cat.jpg") == b"meow"
+    with pytest.raises(RuntimeError, match=r"^NoPermission: "):
+        server.get_credentials()
 
 
 def test_the_recipe_renews_its_token_in_time(
@@ -415,66 +420,101 @@ def test_the_session_name_shown_is_turned_back(
     assert capsys.readouterr().out == "alice@example.com\n"
 
 
+def node_app(local: LocalCloud, folder: Path, *parts: str) -> None:
+    """Run *parts* as an app with ali-oss that has a file to upload."""
+    (folder / "node_modules").symlink_to(NODE_MODULES)
+    (folder / "cat.jpg").write_bytes(b"meow")
+    code = "\n".join(['import OSS from "ali-oss";', *parts])
+    (folder / "app.mjs").write_text(code, encoding="utf-8")
+    token = local.login_token("alice")
+    result = run("node", "app.mjs", folder=folder, LOGIN_TOKEN=token)
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 @needs_node
 @pytest.mark.process
-@pytest.mark.parametrize(
-    ("name", "login", "upload"),
-    [
-        pytest.param(
-            "README.md",
-            "const loginToken = process.env.LOGIN_TOKEN;",
-            'await client.put("users/alice/cat.jpg", "cat.jpg");',
-            id="README",
-        ),
-        pytest.param(
-            "docs/clients.md",
-            "const loginToken = async () => process.env.LOGIN_TOKEN;",
-            "",
-            id="clients",
-        ),
-    ],
-)
-def test_the_recipe_for_ali_oss_uploads(
-    local: LocalCloud, tmp_path: Path, name: str, login: str, upload: str
+def test_the_recipe_of_the_readme_for_ali_oss_uploads(
+    local: LocalCloud, tmp_path: Path
 ) -> None:
     code = changed(
-        the_block(name, "js", "new OSS("),
+        the_block("README.md", "js", "new OSS("),
         **{
             TOKEN_SERVER: local.token_url,
             "bucket:": f"endpoint: {json.dumps(local.endpoint)}, bucket:",
         },
     )
-    (tmp_path / "node_modules").symlink_to(NODE_MODULES)
-    (tmp_path / "cat.jpg").write_bytes(b"meow")
-    parts = [
-        'import OSS from "ali-oss";',
-        login,
-        'const file = "cat.jpg";',
-        code,
-        upload,
-    ]
-    (tmp_path / "app.mjs").write_text("\n".join(parts), encoding="utf-8")
 
-    result = run(
-        "node", "app.mjs", folder=tmp_path, LOGIN_TOKEN=local.login_token("alice")
+    node_app(
+        local,
+        tmp_path,
+        "const loginToken = process.env.LOGIN_TOKEN;",
+        code,
+        'await client.put("users/alice/cat.jpg", "cat.jpg");',
     )
 
-    assert (result.returncode, result.stderr) == (0, "")
     assert local.objects.read("users/alice/cat.jpg") == b"meow"
 
 
+@needs_node
 @pytest.mark.process
-def test_the_recipes_for_android_compile(tmp_path: Path) -> None:
+def test_the_recipe_for_ali_oss_uploads_and_downloads(
+    local: LocalCloud, tmp_path: Path
+) -> None:
+    code = the_block("docs/clients.md", "js", "new OSS(")
+
+    node_app(
+        local,
+        tmp_path,
+        'import { writeFileSync } from "node:fs";',
+        "const loginToken = async () => process.env.LOGIN_TOKEN;",
+        'const file = "cat.jpg";',
+        changed(code, **{TOKEN_SERVER: local.token_url}),
+        'writeFileSync("copy.jpg", content);',
+    )
+
+    assert local.objects.read("users/alice/cat.jpg") == b"meow"
+    assert (tmp_path / "copy.jpg").read_bytes() == b"meow"
+
+
+@pytest.mark.process
+def test_the_recipe_for_curl_uploads_and_downloads(tmp_path: Path) -> None:
+    find_program("curl")
+    code = the_block("docs/clients.md", "sh", "curl -sSf -T")
+    (tmp_path / "cat.jpg").write_bytes(b"meow")
+    grants = {
+        "/put": {"Type": "PresignedUrl"},
+        "/get": {"Type": "PresignedUrl", "Method": "GET"},
+    }
+    with LocalCloud(logins=True, settings={"Grants": grants}) as local:
+        result = run(
+            "bash",
+            "-e",
+            "-u",
+            "-c",
+            changed(code, **{TOKEN_SERVER: local.token_url}),
+            folder=tmp_path,
+            LOGIN_TOKEN=local.login_token("alice"),
+        )
+        stored = local.objects.read("users/alice/cat.jpg")
+
+    assert (result.returncode, result.stderr) == (0, "")
+    assert stored == (tmp_path / "copy.jpg").read_bytes() == b"meow"
+
+
+@pytest.mark.process
+def test_the_recipes_in_java_compile(tmp_path: Path) -> None:
     compiler = find_program("javac")
-    for name, source in android.STUBS.items():
+    for name, source in (android.STUBS | java_sdk.STUBS).items():
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(source, encoding="utf-8")
     (readme,) = README.code("java")
-    first, other_user, own_provider = CLIENTS.code("java")
-    source = android.app(readme, first + other_user, own_provider)
-    (tmp_path / "App.java").write_text(source, encoding="utf-8")
+    first, other_user, own_provider, server, use = CLIENTS.code("java")
+    app = android.app(readme, first + other_user, own_provider)
+    (tmp_path / "App.java").write_text(app, encoding="utf-8")
+    service = java_sdk.service(server, use)
+    (tmp_path / "Service.java").write_text(service, encoding="utf-8")
 
-    result = run(compiler, "-d", "out", "App.java", folder=tmp_path)
+    result = run(compiler, "-d", "out", "App.java", "Service.java", folder=tmp_path)
 
     assert result.returncode == 0, result.stdout + result.stderr
