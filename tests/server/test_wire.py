@@ -343,6 +343,16 @@ def test_the_mobile_sdks_read_an_error(server: RunningServer, sts: StsStandIn) -
         read_by_android(reply)
 
 
+def test_the_mobile_sdks_read_no_token_in_the_form_of_a_credentials_uri(
+    server: RunningServer,
+) -> None:
+    reply = server.request("/credentials")
+
+    assert read_by_ios(reply) is None
+    with pytest.raises(KeyError, match="StatusCode"):
+        read_by_android(reply)
+
+
 def test_the_mobile_sdks_do_not_take_a_refusal_for_a_token(
     server: RunningServer,
 ) -> None:

@@ -76,6 +76,18 @@ def test_a_client_whose_clock_is_wrong_learns_the_time(
     assert reply.text("MaxAllowedSkewMilliseconds") == "900000"
 
 
+def test_a_phone_whose_clock_is_wrong_sets_it_by_date(
+    cloud: Cloud, key: KeyPair
+) -> None:
+    message = V4_HEADER.sign(Message(), key, cloud.clock.now - DAY)
+
+    reply = send(cloud.oss, message)
+
+    # The SDKs for Android (2.9.20) and iOS (2.11.1) look for this very sentence.
+    assert reply.text("Message") == "Invalid signing date in Authorization header."
+    assert reply.headers["date"] == http_date(cloud.clock.now)
+
+
 @pytest.mark.parametrize(("scheme", "header", "form"), DATES)
 def test_x_oss_date_counts_for_more_than_date(
     cloud: Cloud,
