@@ -26,10 +26,10 @@ from localcloud.network import (
     LOOPBACK,
     Network,
     make_tls,
-    own_address,
     qr_code,
 )
 from localcloud.page import UploadPage
+from tokenserver.hosts import own_address
 
 if TYPE_CHECKING:
     from localcloud.cloud import LocalCloud

@@ -7,7 +7,6 @@ certificate that is made here.
 
 from __future__ import annotations
 
-import socket
 import ssl
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
@@ -18,7 +17,6 @@ LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 WHITE_ON_BLACK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
 VALID_DAYS = 90  # Apple's devices take 825 at most
-ELSEWHERE = ("192.0.2.1", 9)  # an address for documents (RFC 5737), where nobody is
 
 
 @dataclass(frozen=True)
@@ -39,17 +37,6 @@ class Network:
         suffix = "" if port == usual else f":{port}"  # they leave that out
         hosts = dict.fromkeys([LOOPBACK, "localhost", self.host])
         return [f"{scheme}://{host}{suffix}" for host in hosts]
-
-
-def own_address() -> str:
-    """Return this machine's address in its network.  Raises OSError if it has none.
-
-    No packet is sent: connecting a UDP socket only asks which address would send one.
-    """
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
-        probe.connect(ELSEWHERE)
-        address: str = probe.getsockname()[0]
-    return address
 
 
 def make_tls(folder: Path, host: str) -> ssl.SSLContext:

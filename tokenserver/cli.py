@@ -22,6 +22,7 @@ from tokenserver.config.load import Config, LiveConfig, load_config
 from tokenserver.config.tls import LiveTls
 from tokenserver.documents import Token, token_error
 from tokenserver.errors import ConfigError, StsError
+from tokenserver.hosts import own_address
 from tokenserver.httpd.server import Stopped, StrictServer
 from tokenserver.logs import log_to_stderr
 from tokenserver.options import DEFAULT_PORT, SAMPLE_USER, parse_arguments, program
@@ -272,18 +273,10 @@ def addresses(bound: Any) -> list[str]:
     if not ipaddress.ip_address(bound).is_unspecified:
         return [bound]
     found = ["127.0.0.1"]
-    # "Connecting" a UDP socket sends nothing; the system only chooses the interface
-    # that leads to the address, which is one reserved for documentation.
-    families = [(socket.AF_INET, "192.0.2.1")]
-    if ":" in bound:
-        families.append((socket.AF_INET6, "2001:db8::1"))
-    for family, anywhere in families:
-        with (
-            contextlib.suppress(OSError),
-            socket.socket(family, socket.SOCK_DGRAM) as probe,
-        ):
-            probe.connect((anywhere, 9))
-            found.append(probe.getsockname()[0])
+    families = [socket.AF_INET, socket.AF_INET6] if ":" in bound else [socket.AF_INET]
+    for family in families:
+        with contextlib.suppress(OSError):
+            found.append(own_address(family))
     return found
 
 

@@ -1,13 +1,16 @@
-"""Hosts and ports, in the form they have in URLs."""
+"""Hosts and ports, in the form they have in URLs, and this machine's own."""
 
 from __future__ import annotations
 
 import ipaddress
 import re
+import socket
 from dataclasses import dataclass
 
 AUTHORITY = re.compile(r"([A-Za-z0-9.-]+|\[[0-9A-Fa-f:.]+\])(?::([0-9]{1,5}))?")
 URL = re.compile(r"(?:(https?)://)?([^/?#@]+)/?")
+# Addresses for documents, where nobody is (RFC 5737, RFC 3849)
+ELSEWHERE = {socket.AF_INET: "192.0.2.1", socket.AF_INET6: "2001:db8::1"}
 FULL_URL = re.compile(r"(https?)://([^/?#@]+)(/[!\"$->@-~]*)?(\?[!\"$-~]*)?")
 
 
@@ -106,3 +109,15 @@ def parse_url(text: str) -> Url:
         raise ValueError(f"{text!r} is not a URL")
     base = BaseUrl(match[1], *parse_authority(match[2].lower()))
     return Url(base, match[3] or "/", match[4] or "")
+
+
+def own_address(family: socket.AddressFamily = socket.AF_INET) -> str:
+    """Return this machine's address in its network.  Raises OSError if it has none.
+
+    No packet is sent: to connect a UDP socket only asks the system which address it
+    would send from.
+    """
+    with socket.socket(family, socket.SOCK_DGRAM) as probe:
+        probe.connect((ELSEWHERE[family], 9))
+        address: str = probe.getsockname()[0]
+    return address
