@@ -18,7 +18,7 @@ import sys
 import tempfile
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from localcloud import PACKAGES
 from localcloud.network import (
@@ -44,7 +44,12 @@ UPLOAD_DEFAULTS = {  # of clients/upload.py and clients/upload.mjs
     "prefix": "photos/",
 }
 OPTION_OF = {"token_server": "--port", "sts": "--sts-port", "oss": "--oss-port"}
-DEMO_SETTINGS = {"TokenReuseTime": 300, "StsCallsPerSecond": 80}  # those of the server
+COMMAND_SETTINGS: dict[str, Any] = {"Callback": {}}  # OSS reports uploads
+DEMO_SETTINGS: dict[str, Any] = {  # those of the server
+    "TokenReuseTime": 300,
+    "StsCallsPerSecond": 80,
+    **COMMAND_SETTINGS,
+}
 
 
 class DemoError(Exception):
@@ -163,7 +168,7 @@ def make_cloud(
         policy=None if options.command else page_policy(),
         ports=Ports(options.port, options.sts_port, options.oss_port),
         network=network,
-        settings={} if options.command else DEMO_SETTINGS,
+        settings=COMMAND_SETTINGS if options.command else DEMO_SETTINGS,
     )
 
 

@@ -13,6 +13,8 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
+import socket
 import ssl
 import tempfile
 import urllib.error
@@ -26,7 +28,7 @@ from urllib.parse import urljoin
 
 from localcloud.clock import Clock
 from localcloud.logins import LoginService
-from localcloud.network import Network
+from localcloud.network import EVERYWHERE, LOOPBACK, Network
 from localcloud.oss import Bucket, CorsRule, OssStandIn
 from localcloud.sts import StsStandIn
 
@@ -47,6 +49,7 @@ POLICY_WITHOUT_PREFIX = """\
    "Resource": "acs:oss:*:*:$BUCKET_NAME"}]}
 """
 REQUEST_SECONDS = 60.0
+CALLBACK_PATH = "/oss/uploaded"
 
 # The STS SDK would send even what is meant for this machine through them.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
@@ -86,7 +89,8 @@ class LocalCloud:
     one allows to read, write and list there, and not to delete.  With *logins*, users
     have to log in, and the prefix is by default users/$USER_ID/.  The role behind the
     tokens may do *role_policies*, by default everything in the bucket.  *settings* are
-    further keys of config.json.
+    further keys of config.json.  With "Callback": {} among them OSS reports uploads to
+    the token server: Url, SecretFile and PublicKeyFile are filled in.
 
     With *allow_v1* OSS takes Signature V1, as for a bucket made before September 2025.
     *origins* are those of web pages that may use the token server and OSS, *folder* is
@@ -140,6 +144,14 @@ class LocalCloud:
     def objects(self) -> Bucket:
         """What is in the bucket: keys(), read(key), put(key, data)."""
         return self._objects
+
+    @property
+    def uploads(self) -> list[dict[str, Any]]:
+        """What OSS has reported, as UploadsFile has it; of very many the last.
+
+        It is empty without Callback in the settings.
+        """
+        return list(self._server.uploads.last)
 
     def token(self, user: str | None = None, path: str = "/") -> dict[str, Any]:
         """Return a token document of the token server, as the app of *user* gets it.
@@ -195,6 +207,7 @@ class LocalCloud:
         """
         self.clock.offset_seconds = 0.0
         self._objects.clear()
+        self._server.uploads.last.clear()
         self.oss.clear()
         self.oss.fail("*")
         self.sts.clear()
@@ -240,15 +253,31 @@ class LocalCloud:
         self._objects = self.oss.create_bucket(self.bucket, [rule])
 
     def _start_token_server(self, stack: ExitStack) -> None:
-        from localcloud.token_server import LocalTokenServer
+        from localcloud.token_server import LocalTokenServer, listen
 
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        self.config_file = self._write_config(folder)
         with self._naming_port("token_server"):
-            self._server: LocalTokenServer = LocalTokenServer(
-                self.config_file, self.ports.token_server, self.clock, self.network
-            )
+            listener = listen(self.network.bind, self.ports.token_server)
+        stack.enter_context(listener)
+        reports = None
+        if self._is_reported and not self._is_called_by_oss:
+            reports = stack.enter_context(listen(LOOPBACK, 0))
+        self.config_file = self._write_config(folder, reports or listener)
+        self._server: LocalTokenServer = LocalTokenServer(
+            self.config_file, listener, reports, self.clock, self.network
+        )
         stack.callback(self._server.close)
+
+    @property
+    def _is_reported(self) -> bool:
+        """Whether OSS reports uploads."""
+        return isinstance(self.settings.get("Callback"), Mapping)
+
+    @property
+    def _is_called_by_oss(self) -> bool:
+        """Whether the stand-in of OSS reaches the token server where clients do."""
+        here = self.network.bind in (LOOPBACK, EVERYWHERE)
+        return here and self.network.tls is None
 
     @contextlib.contextmanager
     def _naming_port(self, server: str) -> Iterator[None]:
@@ -259,8 +288,11 @@ class LocalCloud:
             port = getattr(self.ports, server)
             raise PortError(server, port, error.strerror or str(error)) from None
 
-    def _write_config(self, folder: Path) -> Path:
-        """Write a config.json as an operator would fill it in."""
+    def _write_config(self, folder: Path, reports: socket.socket) -> Path:
+        """Write a config.json as an operator would fill it in.
+
+        OSS reports to *reports*.
+        """
         config: dict[str, Any] = {
             "AccessKeyID": ACCESS_KEY_ID,
             "AccessKeySecret": ACCESS_KEY_SECRET,
@@ -285,8 +317,22 @@ class LocalCloud:
             self._login_service = LoginService()
             secret_file = write_file(folder / "secret", self._login_service.secret)
             config["Authentication"] = self._login_service.settings(str(secret_file))
-        text = json.dumps(config | dict(self.settings), indent=2)
+        config |= self.settings
+        if self._is_reported:
+            filled_in = self._callback(folder, reports.getsockname()[1])
+            config["Callback"] = filled_in | config["Callback"]
+        text = json.dumps(config, indent=2)
         return write_file(folder / "config.json", text)
+
+    def _callback(self, folder: Path, port: int) -> dict[str, str]:
+        """Return how the stand-in of OSS reports to *port*; files are in *folder*."""
+        key = write_file(folder / "oss.pem", self.oss.callback_public_key)
+        secret = write_file(folder / "callback.secret", secrets.token_hex(32))
+        return {
+            "Url": f"http://{LOOPBACK}:{port}{CALLBACK_PATH}",
+            "SecretFile": str(secret),
+            "PublicKeyFile": str(key),
+        }
 
 
 def everything_in(bucket: str) -> str:

@@ -5,11 +5,12 @@
     POST /expire-tokens  {}
     POST /login-token    {"user": "alice"}  ->  {"token": "eyJ..."}
     POST /objects        {}                 ->  {"keys": ["users/alice/cat.jpg"]}
+    POST /uploads        {}                 ->  {"uploads": [{"object": ...}]}
     POST /reset          {}
 
-Each does the same as the method of LocalCloud with that name.  A wrong request gets 400
-and {"error": "..."}.  Web pages cannot use it: browsers send an Origin, or ask first
-whether they may send a JSON body, and both are refused.
+Each does the same as the method or property of LocalCloud with that name.  A wrong
+request gets 400 and {"error": "..."}.  Web pages cannot use it: browsers send an
+Origin, or ask first whether they may send a JSON body, and both are refused.
 """
 
 from __future__ import annotations
@@ -53,6 +54,7 @@ class ControlServer:
             "/expire-tokens": self._expire_tokens,
             "/login-token": self._login_token,
             "/objects": self._objects,
+            "/uploads": self._uploads,
             "/reset": self._reset,
         }
         return actions[path](**document)
@@ -77,6 +79,9 @@ class ControlServer:
 
     def _objects(self) -> Document:
         return {"keys": self._cloud.objects.keys()}
+
+    def _uploads(self) -> Document:
+        return {"uploads": self._cloud.uploads}
 
     def _reset(self) -> Document:
         self._cloud.reset()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import socket
+import ssl
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -12,11 +13,13 @@ from typing import Any
 
 import oss2
 import pytest
+from helpers.oss import pictures
 
 from localcloud import CUT_OFF, LocalCloud, TokenRefused
 from localcloud.cloud import PortError, Ports
+from localcloud.network import LOOPBACK, Network, make_tls
 from localcloud.oss import FolderError
-from localcloud.token_server import ConfigError
+from localcloud.token_server import ConfigError, size_text
 
 pytestmark = pytest.mark.slow
 
@@ -384,3 +387,110 @@ def test_nothing_is_left_of_a_cloud(
     assert list(tmp_path.iterdir()) == []
     with pytest.raises(OSError, match="refused"):
         urllib.request.urlopen(url)
+
+
+# --- Reports of uploads ---------------------------------------------------------
+
+
+def told_by(cloud: LocalCloud, user: str | None = None) -> dict[str, str]:
+    """Return what the token server says of where to upload."""
+    headers = {"Authorization": f"Bearer {cloud.login_token(user)}"} if user else {}
+    request = urllib.request.Request(f"{cloud.token_url}upload-config", headers=headers)
+    context = ssl.create_default_context()
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    with urllib.request.urlopen(request, context=context) as reply:
+        return dict(json.load(reply))
+
+
+def report_headers(told: dict[str, str]) -> dict[str, str]:
+    return {
+        "Content-Type": "image/png",
+        "x-oss-callback": told["callback"],
+        "x-oss-callback-var": told["callback-var"],
+    }
+
+
+def test_oss_reports_uploads_if_a_cloud_is_asked_for_that(
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    caplog.set_level("INFO", "localcloud")
+    picture = pictures.picture(64, 48)
+    with LocalCloud(logins=True, settings={"Callback": {}}) as cloud:
+        result = bucket_of(cloud, cloud.token("alice")).put_object(
+            "users/alice/猫.png", picture, report_headers(told_by(cloud, "alice"))
+        )
+
+        answer = json.loads(result.resp.response.content)
+        (upload,) = cloud.uploads
+        cloud.reset()
+        assert cloud.uploads == []
+    names = ("id", "user", "object", "size", "type", "width", "height")
+    assert {name: answer[name] for name in names} == {
+        "id": upload["id"],
+        "user": "alice",
+        "object": "users/alice/猫.png",
+        "size": len(picture),
+        "type": "image/png",
+        "width": 64,
+        "height": 48,
+    }
+    assert (upload["operation"], upload["client"]) == ("PutObject", "127.0.0.1")
+    assert len(picture) < 1000
+    assert (
+        "reported: users/alice/猫.png, 64 x 48, image/png, "
+        f"{len(picture)} bytes, by alice"
+    ) in caplog.messages
+
+
+def test_what_a_test_says_of_callbacks_is_kept(tmp_path: Path) -> None:
+    settings = {
+        "Callback": {
+            "Url": "http://localhost:9/moved",
+            "UploadsFile": str(tmp_path / "uploads.jsonl"),
+        }
+    }
+    with LocalCloud(settings=settings) as cloud:
+        config = json.loads(cloud.config_file.read_text("utf-8"))
+        bucket, headers = (
+            bucket_of(cloud, cloud.token()),
+            report_headers(told_by(cloud)),
+        )
+
+        result = bucket.put_object("a.txt", b"a", headers)
+
+        assert result.status == 203  # nobody is there
+        assert cloud.uploads == []
+    callback = config["Callback"]
+    assert callback | settings["Callback"] == callback
+
+
+def test_without_callback_nothing_is_reported(cloud: LocalCloud) -> None:
+    assert "callback" not in told_by(cloud)
+    assert cloud.uploads == []
+
+
+def test_oss_reports_to_a_cloud_that_it_cannot_reach_where_clients_do(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "certificate.pem"))
+    network = Network(tls=make_tls(tmp_path, LOOPBACK))
+    with LocalCloud(settings={"Callback": {}}, network=network) as cloud:
+        bucket = bucket_of(cloud, cloud.token())
+
+        bucket.put_object("a.txt", b"a", report_headers(told_by(cloud)))
+
+        assert [upload["object"] for upload in cloud.uploads] == ["a.txt"]
+
+
+@pytest.mark.parametrize(
+    ("size", "text"),
+    [
+        (0, "0 bytes"),
+        (999, "999 bytes"),
+        (35_891, "35.9 kB"),
+        (5 * 10**9, "5 GB"),
+        (999_999, "1 MB"),
+    ],
+)
+def test_a_size_is_written_with_its_unit(size: int, text: str) -> None:
+    assert size_text(size) == text

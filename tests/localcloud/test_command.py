@@ -20,6 +20,7 @@ from helpers.oss.client import BucketClient
 from helpers.oss.signing import KeyPair
 
 from localcloud import LocalCloud, TokenRefused
+from localcloud.__main__ import COMMAND_SETTINGS
 from localcloud.control import MAX_BODY_BYTES, ControlServer
 
 # --- The command ----------------------------------------------------------------
@@ -177,6 +178,21 @@ def test_objects_are_listed_and_tokens_expire(cloud: LocalCloud, port: int) -> N
     issued = cloud.sts.issued(token["SecurityToken"])
     assert issued
     assert issued.expiration <= cloud.clock()
+
+
+def test_a_command_sees_what_oss_reports() -> None:
+    with LocalCloud(settings=COMMAND_SETTINGS) as cloud, ControlServer(cloud) as api:
+        token, port = cloud.token(), int(api.url.rpartition(":")[2])
+        told = request(int(cloud.token_url[:-1].rpartition(":")[2]), "/upload-config")
+        key = KeyPair(
+            token["AccessKeyId"], token["AccessKeySecret"], token["SecurityToken"]
+        )
+        headers = {f"x_oss_{n}": told.json[n] for n in ("callback", "callback-var")}
+
+        BucketClient(cloud.oss, key, cloud.bucket).put("a", b"", **headers)
+
+        (upload,) = post(port, "/uploads", {}).json["uploads"]
+        assert (upload["object"], upload["operation"]) == ("a", "PutObject")
 
 
 @pytest.mark.parametrize(
