@@ -16,9 +16,13 @@ const APP_SERVER_MS = 15_000; // it answers within 8 s, whatever STS does
 const PROBE_MS = 5_000; // to find out why there was no reply
 const LOST_PAUSE_MS = 30_000; // before uploads that got no reply are tried again
 
+const CALLBACK_MS = 600_000; // that what makes OSS report an upload is used: it is good for 75 min
+
 const REFRESH_MARGIN = 300; // seconds; the mobile SDKs take the same
 const ASK_PAUSE_MS = 5_000; // at least, between attempts to renew a token that still works
 const TIMER_PAUSE_MS = 30_000; // the same where nobody waits for the token
+
+const CALLBACK_FAILED = 203; // the object is stored, but the app server did not hear of it
 
 const LIST_PAGE = 500; // objects in a reply, of at most 1000
 const LIST_LIMIT = 1000; // objects shown

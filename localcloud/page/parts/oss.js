@@ -8,9 +8,14 @@ class Connection {
   #isSilent = false; // since a request got no reply, however often it was sent
   #advice = { until: -Infinity, name: null };
 
-  /** *dir* is what the app server says that all object names begin with, if it does. */
-  constructor(settings, dir = null) {
+  #report = null; // what makes OSS report an upload, as the app server said
+  #reportAt = -Infinity; // when it did, by performance.now()
+
+  /** *offer* is what the app server says of this bucket, if it does. */
+  constructor(settings, { dir, report } = NOTHING) {
     this.settings = settings;
+    this.#report = report;
+    this.#reportAt = performance.now();
     this.base = baseOf(settings);
     this.tokens = new TokenSource(settings.appServer);
     const isBelow = dir !== null && settings.pattern.startsWith(dir);
@@ -43,11 +48,12 @@ class Connection {
    * Sends a request; resolves to the XMLHttpRequest that has the reply.
    *
    * It is sent again after no reply or a 5xx, and once with another token when the token is
-   * refused.  onProgress is told how many bytes of the body have left.
+   * refused.  onProgress is told how many bytes of the body have left.  With isReported, OSS
+   * tells the app server of it, if that wants to hear it.
    */
-  async request({ method, key = "", query = {}, type, body, onProgress, signal }) {
+  async request({ method, key = "", query = {}, type, isReported, body, onProgress, signal }) {
     const { tokens, settings } = this;
-    const headers = type ? { "content-type": type } : {};
+    const headers = { ...(type && { "content-type": type }), ...(isReported && (await this.#reportHeaders())) };
     const request = { method, path: pathOf(settings.bucket, key), query, headers };
     const url = this.urlOf(key, canonicalQuery(query));
     const name = `${method} ${settings.bucket}/${key || this.prefix}`;
@@ -74,6 +80,16 @@ class Connection {
         await pause(BACKOFF_MS * 2 ** failures, signal);
       }
     }
+  }
+
+  /** Resolves to what makes OSS report an upload; the app server is asked anew now and then. */
+  async #reportHeaders() {
+    if (!this.#report) return {};
+    if (performance.now() - this.#reportAt > CALLBACK_MS) {
+      const { report } = await askUploadConfig(this.settings.appServer).catch(() => NOTHING);
+      if (report) [this.#report, this.#reportAt] = [report, performance.now()];
+    }
+    return { "x-oss-callback": this.#report.callback, "x-oss-callback-var": this.#report.variables };
   }
 
   /** Resolves to *error* with why there was no reply; of many errors at once, one is looked into. */
@@ -149,6 +165,16 @@ function pause(milliseconds, signal) {
     setTimeout(resolve, milliseconds);
     signal?.addEventListener("abort", () => reject(signal.reason), { once: true });
   });
+}
+
+/** Returns what the app server said when OSS told it of an upload, null if OSS did not. */
+function reportIn(reply) {
+  if (!/^application\/json\b/.test(reply.getResponseHeader("Content-Type") ?? "")) return null;
+  try {
+    return Object(JSON.parse(reply.responseText));
+  } catch {
+    return null;
+  }
 }
 
 /** Returns each element *name* in the XML of *reply* as an object of its children's texts. */

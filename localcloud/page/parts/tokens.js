@@ -103,12 +103,15 @@ function readToken({ StatusCode, AccessKeyId, AccessKeySecret, SecurityToken, Ex
   throw Object.assign(error, { service: "appServer", request: requestTo(url) });
 }
 
+const NOTHING = { offered: null, token: null, dir: null, report: null }; // of askUploadConfig
+
 /**
- * Resolves to where the app server says to upload: {offered, token}.
+ * Resolves to where the app server says to upload: {offered, token, dir, report}.
  *
  * It says so at /upload-config and the path of its tokens, and, where tokens have any path,
  * at /upload-config alone.  An app server that hands out tokens at every path does it
- * there too: that token is used, and nothing is *offered*.
+ * there too: that token is used, and nothing is *offered*.  With *report* OSS reports an
+ * upload to the app server.
  */
 async function askUploadConfig(appServer) {
   const { origin, pathname, search } = new URL(appServer);
@@ -123,14 +126,15 @@ async function askUploadConfig(appServer) {
       if (error.status !== 404) problem ??= error;
       continue;
     }
-    const { bucket, region, endpoint, cname, dir } = answer.document;
+    const { bucket, region, endpoint, cname, dir, callback } = answer.document;
     if (bucket && region && endpoint) {
       const said = tidy({ bucket, region, endpoint, cname: Boolean(cname), pattern: `${dir}$FILENAME` });
       const { appServer: _, way: __, ...offered } = said;
-      return { offered, token, dir };
+      const report = callback ? { callback, variables: answer.document["callback-var"] } : null;
+      return { offered, token, dir, report };
     }
     if (answer.document.SecurityToken) token = readToken(answer.document, appServer, answer.status);
   }
   if (problem) throw problem;
-  return { offered: null, token, dir: null };
+  return { ...NOTHING, token };
 }

@@ -8,7 +8,8 @@ class Upload {
   state = "waiting";
   error = null;
   file = null;
-  reply = null; // the last of OSS: where an upload callback is set, what that answered
+  report = null; // what the app server said when OSS told it of the upload
+  unreported = null; // the error, if OSS could not tell it
   uploadId = null; // of a file that goes in parts
   etags = new Map(); // of the parts that are there, by part number
   sent = new Map(); // bytes of each part that have left
@@ -58,7 +59,9 @@ class Upload {
     const { signal } = this.#stop;
     this.#become("uploading");
     try {
-      this.reply = await wayOf(this)(this, signal);
+      const reply = await wayOf(this)(this, signal);
+      this.report = reportIn(reply);
+      if (reply.status === CALLBACK_FAILED) this.unreported = new OssError(reply, `${this.connection.settings.bucket}/${this.key}`);
       this.#become("done");
       forget(this);
     } catch (error) {
@@ -144,7 +147,8 @@ function wayOf({ connection, size, uploadId }) {
 
 function sendWhole(upload, signal) {
   const { connection, key, type, file } = upload;
-  return connection.request({ method: "PUT", key, type, body: file, onProgress: upload.progressOf(1), signal });
+  const onProgress = upload.progressOf(1);
+  return connection.request({ method: "PUT", key, type, isReported: true, body: file, onProgress, signal });
 }
 
 async function sendParts(upload, signal) {
@@ -176,7 +180,7 @@ async function sendParts(upload, signal) {
   );
   const body = new Blob(["<CompleteMultipartUpload>", ...parts, "</CompleteMultipartUpload>"]);
   const query = { uploadId: upload.uploadId };
-  return connection.request({ method: "POST", key, query, type: "application/xml", body, signal });
+  return connection.request({ method: "POST", key, query, type: "application/xml", isReported: true, body, signal });
 }
 
 async function initiate(upload) {

@@ -1,7 +1,7 @@
 // --- The page: settings ---------------------------------------------------------------------
 
 let chosen = {}; // what somebody changed, as it is kept
-let offer = { offered: null, token: null, dir: null }; // what the app server said
+let offer = NOTHING; // what the app server said
 
 const form = () => byId("settings-form");
 
@@ -98,7 +98,7 @@ async function apply() {
     if (!(await askForOffer(settings))) return;
     if (!settings.bucket && offer.offered) settings = { ...settings, ...offer.offered };
   } catch (error) {
-    offer = { offered: null, token: null, dir: null };
+    offer = NOTHING;
     if (!settings.bucket) return showProblem(byId("form-problem"), error);
   }
   enter(settings);
@@ -129,9 +129,8 @@ async function share() {
 
 /** Uploads to where *settings* say from now on; what is under way goes on where it was. */
 function connect(settings) {
-  const { token, dir } = offer;
-  const isOffered = offer.offered?.bucket === settings.bucket;
-  const next = new Connection(settings, isOffered ? dir : null);
+  const { token, offered } = offer;
+  const next = new Connection(settings, offered?.bucket === settings.bucket ? offer : NOTHING);
   connection = next;
   next.tokens.onFailure = (error) => connection === next && showError("token", error);
   next.tokens.onToken = () => {
@@ -163,7 +162,7 @@ async function takeSettings() {
   chosen = keptSettings.read();
   const { appServer } = merged(chosen, null);
   connection = null;
-  offer = { offered: null, token: null, dir: null };
+  offer = NOTHING;
   let problem = null;
   if (appServer) {
     offer = await askUploadConfig(appServer).catch((error) => {

@@ -133,8 +133,8 @@ function takeSameFile([file]) {
 }
 
 function showUpload(upload) {
-  const { size, key, row, state, error, fractionSent, isResumable, connection } = upload;
-  const [name, line, progress, problem] = row.querySelector(".body").children;
+  const { size, key, row, state, error, unreported, fractionSent, isResumable, connection } = upload;
+  const [name, line, progress, problem, report] = row.querySelector(".body").children;
   const hadFocus = row.contains(document.activeElement);
   if (state === "cancelled") {
     removeRow(upload);
@@ -143,7 +143,7 @@ function showUpload(upload) {
   }
   progress.value = fractionSent;
   if (row.dataset.state === state && state === "done") return; // the line may say what was copied
-  say(line, state, {
+  say(line, unreported ? "doneUnreported" : state, {
     size: () => formatBytes(size),
     percent: () => new Intl.NumberFormat(language, { style: "percent" }).format(fractionSent),
   });
@@ -151,12 +151,25 @@ function showUpload(upload) {
   row.dataset.state = state; // by which the stylesheet shows and hides
   say(row.querySelector("[data-action=resume]"), isResumable ? "resume" : "again");
   say(row.querySelector("[data-action=cancel]"), state === "unfinished" ? "discard" : "cancel");
-  problem.hidden = !error;
-  if (error) showProblem(problem, error);
+  problem.hidden = !(error ?? unreported);
+  if (!problem.hidden) showProblem(problem, error ?? unreported);
+  report.hidden = !upload.report;
+  if (upload.report) say(report, "reported", { facts: () => factsOf(upload.report) });
   const link = name.firstElementChild;
   if (state === "done") void refer(link, connection, key).then(() => hadFocus && link.focus());
   putInPlace(upload);
   showSummary();
+}
+
+/** Returns what the app server heard of an upload: "64 × 48, image/png, 152 bytes, by alice". */
+function factsOf({ width, height, type, size, user }) {
+  const facts = [
+    width && height && `${width} × ${height}`,
+    type,
+    Number.isFinite(size) && formatBytes(size),
+    user && text("reportedBy", { user }),
+  ];
+  return facts.filter(Boolean).join(language === "en" ? ", " : "，") || text("nothingMore");
 }
 
 /** Puts a row where it belongs: what is active on top, then what needs somebody, newest first. */
