@@ -27,6 +27,7 @@ const CALLBACK_FAILED = 203; // the object is stored, but the app server did not
 const LIST_PAGE = 500; // objects in a reply, of at most 1000
 const LIST_LIMIT = 1000; // objects shown
 const MAX_URL_SECONDS = 604_800; // a presigned URL lives no longer, by OSS
+const MAX_OBJECT_BYTES = 5 * 1024 * MIB; // in one request
 const MAX_KEY_BYTES = 1023; // of an object name, in UTF-8
 const OUTSIDE_KEY = "not-yours/hello.txt";
 

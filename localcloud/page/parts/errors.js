@@ -59,6 +59,17 @@ async function adviceFor({ service, url }) {
   return service === "oss" ? "noCorsRule" : "originNotAllowed";
 }
 
+/** Returns the limit that *error* is about, as {setting, value}; null if none is known. */
+function limitOf({ code, message }, limits) {
+  const { min_size: least, max_size: most, content_types: types = [], forbid_overwrite: isKept } = limits ?? {};
+  const isType = code === "AccessDenied" && message.includes("x-oss-content-type"); // a condition of a form
+  if (code === "EntityTooLarge" && most) return { setting: "MaxSize", value: () => formatBytes(most) };
+  if (code === "EntityTooSmall" && least) return { setting: "MinSize", value: () => formatBytes(least) };
+  if (code === "FileAlreadyExists" && isKept) return { setting: "ForbidOverwrite", value: "true" };
+  if (!types.length || !(isType || code === "ContentTypeNotAllowed")) return null;
+  return { setting: "ContentTypes", value: () => types.join(text("or")) };
+}
+
 /** Tells whether *url* is on this device, which needs no network and no https. */
 function isLocal(url) {
   return /^(localhost|.*\.localhost|127\..*|\[::1\])$/.test(new URL(url).hostname);
@@ -79,6 +90,12 @@ function showProblem(element, error) {
   const message = make("span", error.message);
   if (error instanceof PageError) say(message, error.name, error.values);
   const parts = error.code ? [make("code", error.code), ": ", message] : [message];
+  if (error.limit) {
+    const limit = make("p");
+    limit.className = "advice";
+    say(limit, "limit", error.limit);
+    parts.push(limit);
+  }
   if (error.advice) {
     const advice = make("p");
     advice.className = "advice";

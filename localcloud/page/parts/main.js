@@ -16,7 +16,8 @@ function takeDrops() {
   handle("drop", () => false, (dropped) => {
     const files = Array.from(dropped.items).filter(({ kind }) => kind === "file");
     const folders = files.filter((item) => item.webkitGetAsEntry?.()?.isDirectory);
-    say(byId("hint"), folders.length ? "folders" : "hint");
+    if (folders.length) say(byId("hint"), "folders");
+    else showHint();
     addFiles(files.filter((item) => !folders.includes(item)).map((item) => item.getAsFile()));
   });
 }

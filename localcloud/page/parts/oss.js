@@ -11,13 +11,18 @@ class Connection {
   #report = null; // what makes OSS report an upload, as the app server said
   #reportAt = -Infinity; // when it did, by performance.now()
 
-  /** *offer* is what the app server says of this bucket, if it does. */
-  constructor(settings, { dir, report } = NOTHING) {
+  /** *offer* is what the app server says of how to upload, if it does. */
+  constructor(settings, offer = NOTHING) {
+    const isOffered = offer.offered?.bucket === settings.bucket;
     this.settings = settings;
-    this.#report = report;
+    this.signer = signerOf(settings); // null where files go with a token
+    const { dir, terms } = isOffered ? ((this.signer ? offer.signing : offer) ?? NOTHING) : NOTHING;
+    this.dir = dir;
+    this.limits = this.signer ? terms : null;
+    this.#report = isOffered ? offer.report : null;
     this.#reportAt = performance.now();
     this.base = baseOf(settings);
-    this.tokens = new TokenSource(settings.appServer);
+    this.tokens = new TokenSource(offer.terms?.type in WAY_OF ? null : settings.appServer);
     const isBelow = dir !== null && settings.pattern.startsWith(dir);
     this.prefix = isBelow ? dir : prefixOf(settings.pattern);
   }
@@ -57,21 +62,70 @@ class Connection {
     const request = { method, path: pathOf(settings.bucket, key), query, headers };
     const url = this.urlOf(key, canonicalQuery(query));
     const name = `${method} ${settings.bucket}/${key || this.prefix}`;
-    const send = async (token) => {
+    const send = (token) => {
       const signed = signedHeaders(token, settings.region, request);
-      const reply = await exchange({ method, url, name, headers: signed, body, onProgress, signal });
-      this.#answered.add(method);
-      this.#isSilent = false;
-      if (reply.status >= 300) throw new OssError(reply, name);
-      return reply;
+      return this.#send({ method, url, name, headers: signed, body, onProgress, signal });
     };
+    return this.#insist(method, url, signal, async () => {
+      const token = await tokens.get();
+      return send(token).catch(async (error) => {
+        if (!TOKEN_REFUSED.has(error.code)) throw error;
+        return send(await tokens.replace(token));
+      });
+    });
+  }
+
+  /**
+   * Uploads a file by a form or a URL that the app server signs; resolves to the reply.
+   *
+   * Each attempt has a signature of its own.  onKey is told what the app server calls the
+   * object, if it has a name of its own for it.
+   */
+  async upload({ key, type, file, onProgress, onKey, signal }) {
+    const usual = this.settings.way === "form" ? "POST" : "PUT";
+    return this.#insist(usual, this.urlOf(key), signal, async () => {
+      const { method, url, headers = {}, fields, object } = await this.#signed(key, type, file.size);
+      onKey(fields?.key ?? object);
+      const isTyped = fields && !fields["x-oss-content-type"] && this.limits?.content_types?.length;
+      const body = fields ? formOf(isTyped ? { ...fields, "x-oss-content-type": type } : fields, file) : file;
+      const name = `${method} ${this.settings.bucket}/${fields?.key ?? object}`;
+      const onSent = (bytes) => onProgress(Math.min(bytes, file.size)); // a form is larger than its file
+      return this.#send({ method, url, name, headers, body, onProgress: onSent, signal }).catch((error) => {
+        throw Object.assign(error, { limit: limitOf(error, this.limits) });
+      });
+    });
+  }
+
+  /** Resolves to a form or a URL for an object. */
+  async #signed(key, type, size) {
+    const { signer, dir, settings } = this;
+    const filename = this.nameOf(key);
+    if (dir !== null && !key.startsWith(dir)) throw new PageError("outsideDir", { key, dir });
+    const isTold = settings.way !== "form" || !settings.untold;
+    const url = new URL(signer);
+    const told = { content_type: type, ...(settings.way === "form" && { size }) };
+    for (const [name, value] of Object.entries({ filename, ...(isTold && told) })) url.searchParams.set(name, value);
+    try {
+      return readSigned(await askAppServer(url.href), url.href);
+    } catch (error) {
+      throw Object.assign(error, { limit: limitOf(error, this.limits) });
+    }
+  }
+
+  /** Sends a request; resolves to the reply of OSS if that is no error. */
+  async #send(request) {
+    const reply = await exchange(request);
+    this.#answered.add(request.method);
+    this.#isSilent = false;
+    if (reply.status >= 300) throw new OssError(reply, request.name);
+    return reply;
+  }
+
+  /** Resolves to what *attempt* does, which is made again after no reply or a 5xx. */
+  async #insist(method, url, signal, attempt) {
     for (let failures = 0; ; failures++) {
       try {
-        const token = await tokens.get();
-        return await send(token).catch(async (error) => {
-          if (!TOKEN_REFUSED.has(error.code)) throw error;
-          return send(await tokens.replace(token));
-        });
+        return await attempt();
       } catch (error) {
         // While nothing answers, many files need not find that out one by one.
         if (!error.isTransient || failures === RETRIES || this.#isSilent || isOffline(url)) {
@@ -127,6 +181,14 @@ class Connection {
     objects.sort((one, other) => other.time - one.time);
     return { objects, hasMore };
   }
+}
+
+/** Returns a form with *fields* and, last, the file. */
+function formOf(fields, file) {
+  const form = new FormData();
+  for (const [name, value] of Object.entries(fields)) form.append(name, value);
+  form.append("file", file);
+  return form;
 }
 
 /** Sends one request.  By XMLHttpRequest, as fetch() does not tell how far a body is. */

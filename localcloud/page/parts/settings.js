@@ -1,8 +1,21 @@
 // --- Settings: what was entered, what the app server says, and where both lead -------
 
-const BLANK = { appServer: "", bucket: "", region: "", endpoint: "", cname: false, pattern: "", way: "size" };
+const BLANK = {
+  appServer: "",
+  bucket: "",
+  region: "",
+  endpoint: "",
+  cname: false,
+  pattern: "",
+  way: "size",
+  formPath: "",
+  urlPath: "",
+  untold: false,
+};
 const OWN = { ...BLANK, ...JSON.parse(byId("settings").textContent) }; // of this page
-const WAYS = ["size", "simple", "resumable"];
+const WAYS = ["size", "simple", "resumable", "form", "url"];
+const PATH_OF = { form: "formPath", url: "urlPath" }; // the settings of the ways without a token
+const WAY_OF = { PostForm: "form", PresignedUrl: "url" }; // by what the app server says it hands out
 const PLACEHOLDER = /\$(FILENAME|EXTENSION|DATE|UUID)\b/g;
 const OSS_ENDPOINT = /^oss-([a-z0-9-]+?)(-internal)?\.aliyuncs\.com$/;
 
@@ -43,7 +56,7 @@ function looksLikeDomain(endpoint) {
 /** Returns *entered* as it is kept: trimmed, with what follows from the rest. */
 function tidy(entered) {
   const settings = { ...BLANK, ...entered };
-  for (const name of ["appServer", "bucket", "region", "endpoint", "pattern"]) {
+  for (const name of ["appServer", "bucket", "region", "endpoint", "pattern", "formPath", "urlPath"]) {
     settings[name] = String(settings[name]).trim();
   }
   settings.region = settings.region.replace(/^oss-/, "");
@@ -53,14 +66,15 @@ function tidy(entered) {
     settings.endpoint = origin;
     settings.region ||= OSS_ENDPOINT.exec(hostname)?.[1] ?? "";
   }
-  settings.cname = settings.cname === true || settings.cname === "true";
+  for (const name of ["cname", "untold"]) settings[name] = settings[name] === true || settings[name] === "true";
   if (!WAYS.includes(settings.way)) settings.way = BLANK.way;
   settings.pattern ||= "$FILENAME";
   return settings;
 }
 
 /** Returns what is wrong with tidy settings: names of texts by fields. */
-function problemsOf({ appServer, bucket, region, endpoint, cname, pattern }) {
+function problemsOf(settings) {
+  const { appServer, bucket, region, endpoint, cname, pattern, way } = settings;
   const problems = {};
   const checkUrl = (field, url, text) => {
     if (!canBeUrl(url)) problems[field] = text;
@@ -73,10 +87,29 @@ function problemsOf({ appServer, bucket, region, endpoint, cname, pattern }) {
   if (cname && (!endpoint || (canBeUrl(endpoint) && isAddress(asUrl(endpoint).hostname)))) {
     problems.endpoint = "noDomain";
   }
+  const path = settings[PATH_OF[way]];
+  if (path && !isPath(path)) checkUrl(PATH_OF[way], /^https?:/i.test(path) ? path : "", "badPath");
   const rest = pattern.replace(PLACEHOLDER, "");
   if (/^[/\\]/.test(pattern) || /\$[A-Z_]+/.test(rest) || /[\0-\x1f]/.test(rest)) problems.pattern = "badPattern";
   if (encoder.encode(pattern).length > MAX_KEY_BYTES) problems.pattern = "badPattern";
   return problems;
+}
+
+function isPath(text) {
+  return /^\/(?![/\\])[^\s\\]*$/.test(text);
+}
+
+/** Returns the URL at which the app server signs forms or URLs; null where tokens are used. */
+function signerOf(settings) {
+  const { appServer, way } = settings;
+  const path = settings[PATH_OF[way]];
+  if (path === undefined || !canBeUrl(appServer)) return null;
+  if (!path) return asUrl(appServer).href;
+  if (!isPath(path)) return canBeUrl(path) ? asUrl(path).href : null; // problemsOf() says more
+  const { origin, search } = asUrl(appServer);
+  const url = new URL(path, origin);
+  url.search ||= search; // which can be a login token
+  return url.href;
 }
 
 /** Returns the URL that has the bucket's objects below it, without a slash at its end. */
@@ -169,7 +202,10 @@ function merged(chosen, offered) {
 
 /** Returns a link to this page with *settings*.  A query of the app server can be a secret. */
 function linkTo(settings) {
-  const shared = { ...changesOf(settings, BLANK), appServer: settings.appServer.replace(/[?#].*$/s, "") };
+  const shared = changesOf(settings, BLANK);
+  for (const name of ["appServer", ...Object.values(PATH_OF)]) {
+    if (shared[name]) shared[name] = shared[name].replace(/[?#].*$/s, "");
+  }
   return `${location.href.replace(/#.*$/s, "")}#${new URLSearchParams(shared)}`;
 }
 

@@ -3,6 +3,8 @@
 const TEXTS = {
   title: ["Upload to OSS", "上传到 OSS"],
   place: ["Files go straight to {place} with a temporary token.", "文件使用临时访问凭证直接传到 {place}。"],
+  placeForm: ["Files go straight to {place} by forms that the app server signs.", "文件使用应用服务器签名的表单直接传到 {place}。"],
+  placeUrl: ["Files go straight to {place} by URLs that the app server signs.", "文件使用应用服务器签名的 URL 直接传到 {place}。"],
   noPlace: ["Say in the settings where files go.", "请先在设置中填写上传位置。"],
   language: ["中文", "English"],
   standIn: ["Stand-in.", "模拟服务。"],
@@ -35,6 +37,15 @@ const TEXTS = {
   waySize: ["By size: in parts from 4 MB", "按大小：超过 4 MB 时分片上传"],
   waySimple: ["Simple: in one request", "简单上传：一次请求"],
   wayResumable: ["Resumable: always in parts", "断点续传：始终分片上传"],
+  wayForm: ["Form: signed by the app server, with limits", "表单：由应用服务器签名，可限制大小和类型"],
+  wayUrl: ["URL: signed by the app server", "预签名 URL：由应用服务器签名"],
+  formPath: ["Path at which the app server signs forms", "应用服务器签名表单的路径"],
+  urlPath: ["Path at which the app server signs URLs", "应用服务器签名 URL 的路径"],
+  untold: [
+    "Ask without size and type, so that OSS itself refuses what the form does not allow",
+    "请求签名时不提供大小和类型，由 OSS 拒绝表单不允许的文件",
+  ],
+  badPath: ["Enter a path such as /form, or a URL.", "请填写路径（例如 /form）或 URL。"],
   preview: ["cat.jpg will be {url}", "cat.jpg 将上传为 {url}"],
   set: ["Set", "应用设置"],
   isSet: ["Set.", "设置已生效。"],
@@ -53,12 +64,19 @@ const TEXTS = {
   ],
 
   tokenNone: ["No token yet", "尚无凭证"],
+  tokensNone: ["No token: the app server signs each upload", "没有凭证：应用服务器为每次上传单独签名"],
   tokenExpires: ["expires at {time}, in {left}", "{time} 过期，剩余 {left}"],
   tokenExpired: ["expired at {time}", "已于 {time} 过期"],
 
   choose: ["Choose files", "选择文件"],
   drop: ["or drop them here", "或拖放到这里"],
   hint: ["Large files go in parts and can be resumed", "大文件分片上传，可断点续传"],
+  onlySome: ["Allowed: {limits}", "允许：{limits}"],
+  noLimits: ["Any file, in one request", "任意文件，一次请求上传"],
+  atMost: ["up to {size}", "不超过 {size}"],
+  atLeast: ["{size} or more", "不小于 {size}"],
+  or: [" or ", " 或 "],
+  limit: ["The limit is {setting}: {value}.", "限制：{setting}，{value}。"],
   folders: ["Files only: folders are not uploaded", "只上传文件，不上传文件夹"],
   uploads: ["Uploads", "上传"],
   summary: ["{done} of {total} done", "已完成 {done} / {total}"],
@@ -146,6 +164,11 @@ const TEXTS = {
     "{host} 有响应，但不允许本页面读取。最可能的原因：应用服务器的 AllowedOrigins 中没有 {origin}。",
   ],
   notAToken: ["What {host} sent is not a token (HTTP {status}).", "{host} 返回的不是凭证（HTTP {status}）。"],
+  notSigned: ["What {host} sent is neither a form nor a URL (HTTP {status}).", "{host} 返回的既不是表单也不是 URL（HTTP {status}）。"],
+  outsideDir: [
+    "{key} cannot be signed: names have to begin with {dir}. Change the object name in the settings.",
+    "无法签名 {key}：名称必须以 {dir} 开头。请在设置中修改文件（Object）名称。",
+  ],
   hiddenETag: ["The CORS rule of the bucket does not expose ETag.", "Bucket 的跨域规则没有暴露 ETag。"],
 };
 const LANGUAGES = ["en", "zh-CN"];

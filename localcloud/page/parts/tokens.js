@@ -40,8 +40,14 @@ class TokenSource {
     return this.current === refused ? this.fetch() : this.current;
   }
 
+  /** Tells whether there are tokens at all. */
+  get areThere() {
+    return this.url !== null;
+  }
+
   /** Asks the app server; who comes while it is being asked shares its answer. */
   fetch() {
+    if (!this.areThere) return Promise.reject(new PageError("tokensNone"));
     this.#inFlight ??= this.#ask().finally(() => (this.#inFlight = null));
     return this.#inFlight;
   }
@@ -103,19 +109,29 @@ function readToken({ StatusCode, AccessKeyId, AccessKeySecret, SecurityToken, Ex
   throw Object.assign(error, { service: "appServer", request: requestTo(url) });
 }
 
-const NOTHING = { offered: null, token: null, dir: null, report: null }; // of askUploadConfig
+/** Returns a form or a URL that the app server sent. */
+function readSigned({ document, status }, url) {
+  const { method, url: to, fields, headers } = document;
+  if (method && canBeUrl(String(to)) && (fields || headers)) return document;
+  const error = new PageError("notSigned", { host: new URL(url).host, status });
+  throw Object.assign(error, { service: "appServer", request: requestTo(url) });
+}
+
+const OFFERED = ["bucket", "region", "endpoint", "cname", "pattern"];
+const NOTHING = { offered: null, token: null, dir: null, report: null, terms: null, signing: null };
 
 /**
- * Resolves to where the app server says to upload: {offered, token, dir, report}.
+ * Resolves to where the app server says to upload: {offered, token, dir, report, terms}.
  *
  * It says so at /upload-config and the path of its tokens, and, where tokens have any path,
  * at /upload-config alone.  An app server that hands out tokens at every path does it
  * there too: that token is used, and nothing is *offered*.  With *report* OSS reports an
- * upload to the app server.
+ * upload to the app server, and *terms* are what it says of how to upload.
  */
-async function askUploadConfig(appServer) {
+async function askUploadConfig(appServer, isOfPath = false) {
   const { origin, pathname, search } = new URL(appServer);
-  const paths = pathname === "/" ? ["/upload-config"] : [`/upload-config${pathname}`, "/upload-config"];
+  const paths = pathname === "/" ? ["/upload-config"] : [`/upload-config${pathname}`];
+  if (pathname !== "/" && !isOfPath) paths.push("/upload-config");
   let [token, problem] = [null, null];
   for (const path of paths) {
     let answer;
@@ -128,13 +144,30 @@ async function askUploadConfig(appServer) {
     }
     const { bucket, region, endpoint, cname, dir, callback } = answer.document;
     if (bucket && region && endpoint) {
+      const { type } = answer.document;
       const said = tidy({ bucket, region, endpoint, cname: Boolean(cname), pattern: `${dir}$FILENAME` });
-      const { appServer: _, way: __, ...offered } = said;
+      const offered = Object.fromEntries(OFFERED.map((name) => [name, said[name]]));
+      if (type in WAY_OF) offered.way = WAY_OF[type];
       const report = callback ? { callback, variables: answer.document["callback-var"] } : null;
-      return { offered, token, dir, report };
+      return { offered, token, dir, report, terms: answer.document };
     }
     if (answer.document.SecurityToken) token = readToken(answer.document, appServer, answer.status);
   }
   if (problem) throw problem;
   return { ...NOTHING, token };
+}
+
+/**
+ * Resolves to the same, and as *signing* to what it says where forms or URLs are signed, if
+ * the settings that *settle* returns for what is offered want these.
+ */
+async function askOffer(appServer, settle) {
+  const offer = await askUploadConfig(appServer);
+  const settings = settle(offer.offered);
+  const signer = signerOf(settings);
+  if (!signer) return { ...offer, signing: null };
+  const signing = signer === settings.appServer ? offer : await askUploadConfig(signer, true);
+  const { way: _, ...offered } = signing.offered ?? {};
+  const isOffered = offer.offered ?? signing.offered;
+  return { ...offer, signing, offered: isOffered && { ...offer.offered, ...offered } };
 }

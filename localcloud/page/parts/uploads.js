@@ -18,6 +18,7 @@ class Upload {
   constructor(connection, file, key, onChange) {
     const { name, size, lastModified } = file;
     Object.assign(this, { connection, file, key, onChange, name, size, lastModified });
+    this.wanted = key; // even if the app server calls it otherwise
     this.type = file.type || "application/octet-stream";
     this.partBytes = Math.max(MIN_PART_BYTES, Math.ceil(size / MAX_PARTS));
   }
@@ -141,6 +142,7 @@ async function findUnfinished({ base }) {
 
 function wayOf({ connection, size, uploadId }) {
   const { way } = connection.settings;
+  if (connection.signer && !uploadId) return sendSigned;
   const inParts = size > 0 && (uploadId || way === "resumable" || (way === "size" && size > MULTIPART_ABOVE));
   return inParts ? sendParts : sendWhole;
 }
@@ -149,6 +151,12 @@ function sendWhole(upload, signal) {
   const { connection, key, type, file } = upload;
   const onProgress = upload.progressOf(1);
   return connection.request({ method: "PUT", key, type, isReported: true, body: file, onProgress, signal });
+}
+
+function sendSigned(upload, signal) {
+  const { connection, wanted, type, file } = upload;
+  const onKey = (key) => Object.assign(upload, { key });
+  return connection.upload({ key: wanted, type, file, onProgress: upload.progressOf(1), onKey, signal });
 }
 
 async function sendParts(upload, signal) {

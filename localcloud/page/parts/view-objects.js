@@ -11,6 +11,7 @@ async function showObjects() {
   hasChanged = true;
   hasNew = false;
   if (isListing || !connection) return;
+  if (!connection.tokens.areThere) return say(byId("objects-status"), "tokensNone");
   isListing = true;
   while (hasChanged) {
     hasChanged = false;

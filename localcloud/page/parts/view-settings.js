@@ -13,7 +13,7 @@ function openPanel() {
 
 /** Returns what is entered. */
 function entered() {
-  const { appServer, bucket, region, endpoint, cname, pattern, way } = form().elements;
+  const { appServer, bucket, region, endpoint, cname, pattern, way, formPath, urlPath, untold } = form().elements;
   return tidy({
     appServer: appServer.value,
     bucket: bucket.value,
@@ -22,18 +22,26 @@ function entered() {
     cname: cname.checked,
     pattern: pattern.value,
     way: way.value,
+    formPath: formPath.value,
+    urlPath: urlPath.value,
+    untold: untold.checked,
   });
 }
 
 function enter(settings) {
   for (const [name, value] of Object.entries(settings)) {
     const field = form().elements[name];
-    if (name === "cname") field.checked = value;
+    if (typeof value === "boolean") field.checked = value;
     else field.value = value;
   }
   byId("login-token").value = loginTokenFor(settings.appServer);
   showProblems({});
   showPreview();
+}
+
+/** Shows the settings of the way that is chosen. */
+function showWay(way) {
+  for (const [other, path] of Object.entries(PATH_OF)) byId(`${path}-field`).hidden = other !== way;
 }
 
 /** Shows what is wrong beside each field; returns whether anything is. */
@@ -55,6 +63,7 @@ function showProblems(problems) {
 
 function showPreview() {
   const settings = entered();
+  showWay(settings.way);
   byId("endpoint").placeholder = settings.region ? `oss-${settings.region}.aliyuncs.com` : "";
   if (Object.keys(problemsOf(settings)).length) return unsay(byId("preview"));
   say(byId("preview"), "preview", { url: `${baseOf(settings)}/${keyOf(settings.pattern, "cat.jpg")}` });
@@ -66,14 +75,16 @@ function formSays(name) {
   else unsay(byId("form-status"));
 }
 
-/** Asks the app server that is entered where to upload; resolves to whether it was asked. */
-async function askForOffer(settings) {
-  if (problemsOf(settings).appServer) {
-    showProblems({ appServer: problemsOf(settings).appServer });
-    return false;
-  }
+/**
+ * Asks the app server that is entered where to upload; resolves to whether it was asked.
+ * settle() returns the settings for what it offers.
+ */
+async function askForOffer(settings, settle) {
+  const problems = Object.entries(problemsOf(settings));
+  const addresses = problems.filter(([name]) => ["appServer", PATH_OF[settings.way]].includes(name));
+  if (showProblems(Object.fromEntries(addresses))) return false;
   keepLoginToken(settings.appServer, byId("login-token").value.trim());
-  offer = await askUploadConfig(settings.appServer);
+  offer = await askOffer(settings.appServer, settle);
   return true;
 }
 
@@ -81,7 +92,7 @@ async function fill() {
   const settings = entered();
   formSays(null);
   try {
-    if (!(await askForOffer(settings))) return;
+    if (!(await askForOffer(settings, (offered) => ({ ...settings, ...offered })))) return;
     const { offered } = offer;
     if (offered) enter({ ...settings, ...offered });
     formSays(offered ? "filled" : "notFilled");
@@ -95,8 +106,12 @@ async function apply() {
   let settings = entered();
   formSays(null);
   try {
-    if (!(await askForOffer(settings))) return;
-    if (!settings.bucket && offer.offered) settings = { ...settings, ...offer.offered };
+    const usual = offer.offered?.pattern;
+    const settle = (offered) => (settings.bucket ? settings : { ...settings, ...offered });
+    if (!(await askForOffer(settings, settle))) return;
+    settings = settle(offer.offered);
+    // What was offered for another way is not what somebody wants.
+    if (settings.pattern === usual && offer.offered) settings = { ...settings, pattern: offer.offered.pattern };
   } catch (error) {
     offer = NOTHING;
     if (!settings.bucket) return showProblem(byId("form-problem"), error);
@@ -129,8 +144,8 @@ async function share() {
 
 /** Uploads to where *settings* say from now on; what is under way goes on where it was. */
 function connect(settings) {
-  const { token, offered } = offer;
-  const next = new Connection(settings, offered?.bucket === settings.bucket ? offer : NOTHING);
+  const { token } = offer;
+  const next = new Connection(settings, offer);
   connection = next;
   next.tokens.onFailure = (error) => connection === next && showError("token", error);
   next.tokens.onToken = () => {
@@ -165,7 +180,7 @@ async function takeSettings() {
   offer = NOTHING;
   let problem = null;
   if (appServer) {
-    offer = await askUploadConfig(appServer).catch((error) => {
+    offer = await askOffer(appServer, (offered) => merged(chosen, offered)).catch((error) => {
       problem = error;
       return offer;
     });

@@ -15,16 +15,33 @@ function showError(source, error) {
 
 function showPlace() {
   const place = connection?.place;
-  say(byId("place"), connection ? "place" : "noPlace", { place });
+  const name = { form: "placeForm", url: "placeUrl" }[connection?.signer && connection.settings.way] ?? "place";
+  say(byId("place"), connection ? name : "noPlace", { place });
+  showHint();
   say(byId("outside-text"), "limitsText", { place });
   byId("stand-in").hidden = !connection || !isStandIn(new URL(connection.base).hostname);
-  byId("outside").hidden = !connection || OUTSIDE_KEY.startsWith(connection.prefix);
+  byId("outside").hidden = !connection || connection.signer !== null || OUTSIDE_KEY.startsWith(connection.prefix);
+}
+
+/** Shows below the button which files are taken. */
+function showHint() {
+  if (!connection?.signer) return say(byId("hint"), "hint");
+  const { content_types: types = [], max_size: most = Infinity, min_size: least = 0 } = connection.limits ?? {};
+  const parts = () => [
+    types.join(text("or")),
+    most < MAX_OBJECT_BYTES && text("atMost", { size: formatBytes(most) }),
+    least > 0 && text("atLeast", { size: formatBytes(least) }),
+  ];
+  const limits = () => parts().filter(Boolean).join(language === "en" ? ", " : "，");
+  say(byId("hint"), parts().some(Boolean) ? "onlySome" : "noLimits", { limits });
 }
 
 function showToken() {
-  const { current, secondsLeft, isFresh } = connection?.tokens ?? {};
+  const { tokens } = connection ?? {};
+  const { current, secondsLeft, isFresh } = tokens ?? {};
   const state = !current ? "none" : secondsLeft <= 0 ? "expired" : isFresh ? "fresh" : "expiring";
-  const name = { none: "tokenNone", expired: "tokenExpired" }[state] ?? "tokenExpires";
+  const names = { none: tokens && !tokens.areThere ? "tokensNone" : "tokenNone", expired: "tokenExpired" };
+  const name = names[state] ?? "tokenExpires";
   byId("token").dataset.state = state;
   byId("token-id").textContent = current?.AccessKeyId ?? "";
   say(byId("token-expires"), name, {

@@ -88,10 +88,9 @@ function retryLost(pause) {
 function makeRow(upload) {
   const { file, key, connection } = upload;
   const row = byId("upload-template").content.firstElementChild.cloneNode(true);
-  const [thumb, name, link, progress] = row.querySelectorAll(".thumb, .name, .address, progress");
+  const [thumb, name, progress] = row.querySelectorAll(".thumb, .name, progress");
   const [resume, choose, copy, cancel] = row.querySelectorAll("button");
-  row.dataset.key = key;
-  link.textContent = name.title = connection.nameOf(key);
+  copy.hidden = !connection.tokens.areThere;
   name.id = `upload-${upload.serial}`;
   progress.setAttribute("aria-labelledby", name.id);
   for (const button of [resume, choose, copy, cancel]) {
@@ -140,6 +139,10 @@ function showUpload(upload) {
     removeRow(upload);
     if (hadFocus) byId("file-input").focus();
     return;
+  }
+  if (row.dataset.key !== key) {
+    row.dataset.key = key; // which the app server may choose
+    name.firstElementChild.textContent = name.title = connection.nameOf(key);
   }
   progress.value = fractionSent;
   if (row.dataset.state === state && state === "done") return; // the line may say what was copied

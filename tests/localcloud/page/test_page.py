@@ -99,6 +99,9 @@ BLANK_SETTINGS = {
     "cname": False,
     "pattern": "",
     "way": "size",
+    "formPath": "",
+    "urlPath": "",
+    "untold": False,
 }
 
 

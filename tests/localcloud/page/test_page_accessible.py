@@ -59,6 +59,14 @@ def busy(visit: Visit, page_oss: OssStandIn, page_bucket: Bucket) -> Visit:
         const said = { ErrorCode: "Code", ErrorMessage: "Message" };
         showError("token", new TokenError(said, "GET /", 200));
         showObjectsProblem("listRefused", {}, errors.get("token"));
+        for (const path of Object.values(PATH_OF)) byId(`${path}-field`).hidden = false;
+        const report = document.querySelector(".report");
+        const heard = { width: 1280, height: 960, type: "image/jpeg", size: 35891 };
+        say(report, "reported", { facts: () => factsOf({ ...heard, user: "alice" }) });
+        report.hidden = false;
+        const limit = { setting: "MaxSize", value: "2 kB" };
+        const large = Object.assign(errors.get("token"), { limit });
+        showProblem(document.querySelector("[data-state=failed] .problem"), large);
     """)
     return visit
 

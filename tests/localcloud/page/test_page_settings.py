@@ -71,6 +71,9 @@ def test_all_can_be_entered_by_hand_is_kept_and_shared(
         "cname": False,
         "pattern": "photos/$UUID/$FILENAME",
         "way": "resumable",
+        "formPath": "",
+        "urlPath": "",
+        "untold": False,
     }
     assert visit.js("return keptSettings.read()") == {
         "appServer": page_cloud.token_url,
