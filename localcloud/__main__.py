@@ -50,6 +50,11 @@ DEMO_SETTINGS: dict[str, Any] = {  # those of the server
     "StsCallsPerSecond": 80,
     **COMMAND_SETTINGS,
 }
+TOKEN_PATHS = ("/", "/sts/getsts", "/sts.php")  # that apps ask at, and the manual has
+FORM_PATH, URL_PATH = "/form", "/put"
+# Of what is signed: folders that no token may write to, so that limits hold there.
+FORM_FOLDER, URL_FOLDER = "forms/", "urls/"
+FORM_LIMITS = {"MaxSize": 10 * 2**20, "ContentTypes": ["image/*"]}
 
 
 class DemoError(Exception):
@@ -89,7 +94,13 @@ def run_demo(options: argparse.Namespace) -> int:
         cloud = make_cloud(options, network, page.origins)
 
         def begin() -> str:
-            page.show({"appServer": cloud.token_url})
+            page.show(
+                {
+                    "appServer": cloud.token_url,
+                    "formPath": FORM_PATH,
+                    "urlPath": URL_PATH,
+                }
+            )
             return welcome(page.url, cloud, folder)
 
         with explained():
@@ -168,16 +179,42 @@ def make_cloud(
         policy=None if options.command else page_policy(),
         ports=Ports(options.port, options.sts_port, options.oss_port),
         network=network,
-        settings=COMMAND_SETTINGS if options.command else DEMO_SETTINGS,
+        settings=COMMAND_SETTINGS if options.command else demo_settings(options.prefix),
     )
 
 
+def demo_settings(prefix: str) -> dict[str, Any]:
+    """Return settings by which the page uploads with tokens, forms and URLs.
+
+    Grants are for their own paths alone; those of tokens are what apps ask at.
+    """
+    tokens: dict[str, Any] = {path: {} for path in TOKEN_PATHS}
+    tokens["/"] = {"CredentialsUri": True}
+    form = {"Type": "PostForm", "ObjectPrefix": f"{FORM_FOLDER}{prefix}"}
+    url = {"Type": "PresignedUrl", "ObjectPrefix": f"{URL_FOLDER}{prefix}"}
+    signed = {FORM_PATH: form | FORM_LIMITS, URL_PATH: url}
+    return DEMO_SETTINGS | {"Grants": tokens | signed}
+
+
 def page_policy() -> str:
-    """Return the policy of those who use the page, who may delete, too."""
+    """Return the policy of those who use the page.
+
+    They may delete, too, and read what is uploaded without a token.
+    """
     from localcloud.cloud import POLICY_FILE
 
     policy = json.loads(POLICY_FILE.read_text(encoding="utf-8"))
-    policy["Statement"][0]["Action"].append("oss:DeleteObject")
+    upload, listing = policy["Statement"]
+    upload["Action"].append("oss:DeleteObject")
+    prefix = "$OBJECT_PREFIX*"
+    folders = [f"{folder}{prefix}" for folder in (FORM_FOLDER, URL_FOLDER)]
+    listing["Condition"]["StringLike"]["oss:Prefix"] = [prefix, *folders]
+    reading = {
+        "Effect": "Allow",
+        "Action": ["oss:GetObject", "oss:DeleteObject"],
+        "Resource": [f"acs:oss:*:*:$BUCKET_NAME/{folder}" for folder in folders],
+    }
+    policy["Statement"].append(reading)
     return json.dumps(policy)
 
 
@@ -219,11 +256,13 @@ def naming_packages() -> Iterator[None]:
 
 def welcome(page_url: str, cloud: LocalCloud, folder: Path) -> str:
     """Return where everything is, and what to try; *folder* has the certificate."""
-    parts = [addresses(page_url, cloud, folder), reach(page_url, cloud)]
+    parts = [
+        addresses(page_url, cloud, folder),
+        reach(page_url, cloud),
+        curl_commands(cloud, folder),
+    ]
     if cloud.network.tls is None and not cloud.logins:
-        parts.append(commands(cloud))
-    else:
-        parts.append(curl_command(cloud, folder))
+        parts.append(sdk_commands(cloud))
     return "\n".join([*parts, "Ctrl-C stops."])
 
 
@@ -262,8 +301,38 @@ Or try one of these in another terminal:
 """
 
 
-def commands(cloud: LocalCloud) -> str:
-    """Return commands that get a token and upload a picture."""
+def curl_commands(cloud: LocalCloud, folder: Path) -> str:
+    """Return commands that get a token, and that upload by a form and by a URL.
+
+    *folder* has the certificate, if there is one.
+    """
+    options = ["-sS"]
+    login = []
+    if cloud.network.tls:
+        options += ["--cacert", str(folder / "certificate.pem")]
+    if cloud.logins:
+        login = ["-H", f"Authorization: Bearer {cloud.login_token('alice')}"]
+    curl, ask = shlex.join(["curl", *options]), shlex.join(["curl", *options, *login])
+    python = shlex.quote(shown(Path(sys.executable)))
+    to_options = shlex.quote(shown(CLIENTS / "curl_form.py"))
+    picture = shlex.quote(shown(PICTURE))
+    query = f"?filename={PICTURE.name}&content_type=image/png"
+    form, url = (
+        shlex.quote(f"{cloud.token_url}{path[1:]}{query}")
+        for path in (FORM_PATH, URL_PATH)
+    )
+    text = "Accept: text/plain"
+    return f"""\
+  {ask} {cloud.token_url}sts/getsts
+
+  {ask} {form} | {python} {to_options} {picture} | {curl} -K -
+
+  {curl} -T {picture} -H 'Content-Type: image/png' "$({ask} -H '{text}' {url})"
+"""
+
+
+def sdk_commands(cloud: LocalCloud) -> str:
+    """Return commands that upload a picture with official SDKs."""
     python = shlex.quote(shown(Path(sys.executable)))
     values = {
         "token-url": cloud.token_url,
@@ -278,24 +347,12 @@ def commands(cloud: LocalCloud) -> str:
     )
     clients, picture = shlex.quote(shown(CLIENTS)), shlex.quote(shown(PICTURE))
     return f"""\
-  curl {cloud.token_url}sts/getsts
-
   {python} -m pip install -q oss2
   {python} {clients}/upload.py {picture}{arguments}
 
   npm install --silent --no-package-lock --prefix {clients}
   node {clients}/upload.mjs {picture}{arguments}
 """
-
-
-def curl_command(cloud: LocalCloud, folder: Path) -> str:
-    """Return the command that gets a token over TLS, or for somebody who logged in."""
-    words = ["curl"]
-    if cloud.network.tls:
-        words += ["--cacert", str(folder / "certificate.pem")]
-    if cloud.logins:
-        words += ["-H", f"Authorization: Bearer {cloud.login_token('alice')}"]
-    return f"  {shlex.join([*words, f'{cloud.token_url}sts/getsts'])}\n"
 
 
 def shown(path: Path) -> str:

@@ -18,7 +18,7 @@ from helpers.client import request
 from helpers.demo import ANY_PORTS, PICTURE, PORTS, ROOT, Demo, run, running, stored
 from helpers.machine import PATIENCE_SECONDS
 
-from localcloud.__main__ import UPLOAD_DEFAULTS
+from localcloud.__main__ import CLIENTS, UPLOAD_DEFAULTS
 from localcloud.network import qr_code
 from localcloud.options import parse_arguments
 from localcloud.oss.folder import SUFFIX
@@ -46,9 +46,67 @@ def demo(temporary: Path, objects: Path) -> Iterator[Demo]:
 
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_the_curl_command_prints_a_token(demo: Demo) -> None:
-    output = run(*demo.command("curl"), "--silent")
+    output = run(*demo.command("/sts/getsts"), "--silent")
 
     assert json.loads(output)["StatusCode"] == 200
+
+
+@pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
+@pytest.mark.parametrize(
+    ("path", "folder", "operation"),
+    [("/form?", "forms/", "PostObject"), ("/put?", "urls/", "PutObject")],
+)
+@pytest.mark.parametrize("options", [(), ("--logins", "--tls")], ids=["", "logins TLS"])
+def test_the_curl_commands_upload_by_a_form_and_by_a_url_and_are_reported(
+    tmp_path: Path, options: tuple[str, ...], path: str, folder: str, operation: str
+) -> None:
+    objects, temporary = tmp_path / "objects", tmp_path / "temporary"
+    temporary.mkdir()
+    with running("--folder", str(objects), *options, folder=temporary) as demo:
+        command = next(line for line in demo.output.splitlines() if path in line)
+        answer = json.loads(run("sh", "-c", command))
+        prefix = "users/alice/" if options else "photos/"
+        key = f"{folder}{prefix}{PICTURE.name}"
+        kept = stored(objects / f"demo-bucket{SUFFIX}")
+        demo.process.terminate()
+        assert demo.process.stderr
+        log = demo.process.stderr.read()
+
+    user = "alice" if options else ""
+    assert kept == {key: PICTURE.read_bytes()}
+    assert (answer["Status"], answer["object"], answer["user"]) == ("OK", key, user)
+    size = f"{answer['width']} x {answer['height']}, image/png, "
+    (reported,) = re.findall(r"reported: (.*)", log)
+    assert reported.startswith(f"{key}, {size}")
+    assert reported.endswith("by alice") == bool(user)
+    assert f"OSS POST {operation}" in log or f"OSS PUT {operation}" in log
+    assert "WARNING" not in log
+
+
+def test_tokens_are_at_the_paths_of_the_manual_and_of_apps(demo: Demo) -> None:
+    port = port_of(demo, "token server")
+
+    for path in ("/", "/sts/getsts", "/sts.php", "/?a=b"):
+        assert request(port, path).json["StatusCode"] == 200
+    assert request(port, "/credentials").json["Code"] == "Success"
+    for path in ("/form", "/put"):
+        assert "SecurityToken" not in request(port, path).json
+
+
+def test_what_is_not_a_form_is_said_and_gives_curl_nothing_to_do() -> None:
+    script = CLIENTS / "curl_form.py"
+    refusal = json.dumps({"ErrorCode": "EntityTooLarge", "ErrorMessage": "Too large."})
+
+    result = subprocess.run(
+        [sys.executable, script, "cat.jpg"],
+        input=refusal,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+    assert (result.returncode, result.stdout) == (1, "")
+    assert result.stderr == "EntityTooLarge: Too large.\n"
 
 
 @pytest.mark.parametrize(
@@ -100,6 +158,7 @@ def test_the_page_asks_the_token_server_for_the_rest(demo: Demo) -> None:
 
     settings = read_settings(page)
     assert settings.pop("appServer") == demo.address("token server")
+    assert (settings["formPath"], settings["urlPath"]) == ("/form", "/put")
     assert not any(settings[name] for name in ("bucket", "region", "endpoint"))
     needed = {
         "bucket": "my-photos",
@@ -115,8 +174,8 @@ def test_the_page_asks_the_token_server_for_the_rest(demo: Demo) -> None:
 @pytest.mark.skipif(not shutil.which("curl"), reason="needs curl")
 def test_phones_get_addresses_a_qr_code_and_https(tmp_path: Path) -> None:
     with running("--bind", "127.0.0.2", "--tls", folder=tmp_path) as demo:
-        get_token = demo.command("curl")
-        curl = [*get_token[:3], "--silent"]  # with the certificate
+        get_token = demo.command("/sts/getsts")
+        curl = [*get_token[:4], "--silent"]  # with the certificate
         url = demo.address("upload page")
         allowed = {
             name: run(*curl, "-i", "-H", f"Origin: {url.rstrip('/')}", address)
@@ -141,7 +200,7 @@ def test_users_of_the_page_log_in_with_the_token_that_is_printed(
     tmp_path: Path,
 ) -> None:
     with running("--logins", folder=tmp_path) as demo:
-        token = json.loads(run(*demo.command("curl"), "--silent"))
+        token = json.loads(run(*demo.command("/sts/getsts"), "--silent"))
         login = {"Authorization": f"Bearer {demo.address('login token')}"}
         port = port_of(demo, "token server")
         folder = request(port, "/upload-config", headers=login).json["dir"]
