@@ -1,4 +1,4 @@
-"""Bodies, which are dropped as they come unless the application wants one."""
+"""Request bodies, dropped as they arrive unless the application wants one."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ from tokenserver.httpd.request import (
     Request,
 )
 
-MAX_FRAMING_BYTES = 16 * 1024  # of a body in chunks: sizes, extensions, trailers
+MAX_FRAMING_BYTES = 16 * 1024  # in a chunked body: sizes, extensions, trailers
 
-# A chunk's size and its extensions (RFC 9112 section 7.1)
+# The size of a chunk and its extensions (RFC 9112 section 7.1)
 QUOTED = r'"(?:[\t !#-\[\]-~\x80-\xff]|\\[\t -~\x80-\xff])*"'
 CHUNK_LINE = re.compile(
     rf"([0-9A-Fa-f]{{1,16}})(?:;{TOKEN}(?:=(?:{TOKEN}|{QUOTED}))?)*"
@@ -24,7 +24,10 @@ CHUNK_LINE = re.compile(
 
 
 class Body:
-    """A body of *length* bytes; *kept* has them if *is_kept*.  Raises BodyTooLarge."""
+    """A body of *length* bytes, collected in *kept* if *is_kept*.
+
+    Raises BodyTooLarge.
+    """
 
     def __init__(self, length: int, is_kept: bool = False) -> None:
         if length > MAX_BODY_BYTES:
@@ -34,9 +37,9 @@ class Body:
         self.kept = bytearray()
 
     def drop(self, received: bytearray) -> bool:
-        """Take what belongs to the body out of *received*; return whether it ended.
+        """Remove the body's bytes from *received*; return whether the body is complete.
 
-        Raises RequestError for one that cannot become valid any more.
+        Raises RequestError if the body can no longer become valid.
         """
         part = min(self._left, len(received))
         if self._is_kept:
@@ -47,24 +50,24 @@ class Body:
 
 
 class ChunkedBody(Body):
-    """A body in chunks (RFC 9112 section 7.1), each with its size in front.
+    """A body in chunks, each preceded by its size (RFC 9112 section 7.1).
 
-    The size is in hex and nothing but hex, because others may read a sign or a space in
-    it differently.  Extensions must have their form, and the lines of the trailer
-    section that of header lines; both are dropped too.
+    The size must be hex digits alone, because other parsers may read a sign or a space
+    in it differently.  Chunk extensions and the lines of the trailer section must be
+    well formed, and are dropped too.
     """
 
     def __init__(self, is_kept: bool = False) -> None:
         super().__init__(0, is_kept)
-        self._drop_line = self._drop_size  # what the next line is
-        self._size = 0  # of all chunks so far
-        self._framing = 0  # bytes of all other lines so far
-        self._checked = 0  # bytes of the line at hand that were looked at
+        self._drop_line = self._drop_size  # reads the next line
+        self._size = 0  # bytes in all chunks so far
+        self._framing = 0  # bytes in all other lines so far
+        self._checked = 0  # bytes of the current line that were searched already
 
     def drop(self, received: bytearray) -> bool:
-        """Take what belongs to the body out of *received*; return whether it ended.
+        """Remove the body's bytes from *received*; return whether the body is complete.
 
-        Raises RequestError for one that cannot become valid any more.
+        Raises RequestError if the body can no longer become valid.
         """
         while super().drop(received):
             line = self._take_line(received)
@@ -75,15 +78,15 @@ class ChunkedBody(Body):
         return False
 
     def _take_line(self, received: bytearray) -> str | None:
-        """Take a line out of *received*, or nothing if it is not there whole."""
-        seen = max(0, self._checked - 1)  # a CR that was last may have its LF now
+        """Remove and return the first line of *received*, None if it is incomplete."""
+        seen = max(0, self._checked - 1)  # the LF of a final CR may be there now
         end = received.find(b"\r\n", seen)
         part = len(received) if end < 0 else end
         if NOT_IN_A_HEAD.search(received, seen, part):
             raise malformed()
         if self._framing + part > MAX_FRAMING_BYTES:
             raise MalformedRequest(
-                f"The chunked body has more than {MAX_FRAMING_BYTES} bytes beside data."
+                f"The chunked body has over {MAX_FRAMING_BYTES} bytes beside its data."
             )
         self._checked = part
         if end < 0:
@@ -120,12 +123,12 @@ class ChunkedBody(Body):
 
 
 def malformed() -> MalformedRequest:
-    """Return the error for a body that is not in chunks as RFC 9112 has them."""
+    """Return the error for chunks that do not follow RFC 9112."""
     return MalformedRequest("The chunked body is malformed.")
 
 
 def body_of(request: Request, is_kept: bool = False) -> Body:
-    """Return the body of *request*, which has still to arrive.  Raises BodyTooLarge."""
+    """Return a reader for the body of *request*.  Raises BodyTooLarge."""
     if request.is_chunked:
         return ChunkedBody(is_kept)
     return Body(request.body_length, is_kept)

@@ -1,7 +1,7 @@
-"""One connection: its requests read one after the other, and replied to.
+"""One connection: reads its requests one after the other, and replies to each.
 
-The thread of a connection waits for its client most of the time.  So that others are
-not kept out meanwhile, the server can see since when it waits, and wake it.
+A connection's thread spends most of its time waiting for the client.  The server can
+see how long it has waited, and can wake it to make room for another connection.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from tokenserver.logs import ReplyLine, log_reply, loggable, printable
 
 logger = logging.getLogger(__name__)
 
-HEAD_SECONDS = 10.0  # for a whole request head, however slowly it drips
+HEAD_SECONDS = 10.0  # for a whole request head, however slowly it arrives
 BODY_SECONDS = 10.0
 IDLE_SECONDS = 65.0  # longer than load balancers keep idle connections (60 s)
 
@@ -46,15 +46,15 @@ TLS_REASONS = {"HTTP_REQUEST": "plain HTTP, but this port speaks TLS"}
 
 
 class Snapshot(Protocol):
-    """What is configured at one moment; one request sees one of them."""
+    """The configuration at one moment.  Each request uses one snapshot throughout."""
 
     @property
     def http(self) -> HttpSettings:
-        """What an operator decides about HTTP."""
+        """The operator's settings for HTTP."""
 
 
 class Host(Protocol):
-    """What a connection wants of its server."""
+    """The part of the server that a connection uses."""
 
     tls: Callable[[], ssl.SSLContext] | None
     idle_seconds: float | None
@@ -62,10 +62,10 @@ class Host(Protocol):
     replies: Tally
 
     def snapshot(self) -> Snapshot:
-        """Return what is configured now."""
+        """Return the current configuration."""
 
     def wants_body(self, request: Request) -> bool:
-        """Return whether answer() needs the body of a *request* with this head."""
+        """Return whether answer() needs the body of *request*, whose head was read."""
 
     def answer(self, request: Request, snapshot: Any) -> Reply:
         """Return the reply to a *request* other than OPTIONS.  Raises RequestError."""
@@ -74,19 +74,19 @@ class Host(Protocol):
         """Return whether a connection may stay open for another request."""
 
     def make_room_for_large(self) -> None:
-        """End a connection that holds much, if too many do."""
+        """End one of the connections that hold much data, if there are too many."""
 
     def register(self, handler: StrictHandler) -> None:
         """Note that *handler* serves a connection."""
 
     def unregister(self, handler: StrictHandler) -> None:
-        """Note that *handler* has served it."""
+        """Note that *handler* has finished with its connection."""
 
 
 class StrictHandler(BaseHTTPRequestHandler):
     """Serves one connection: reads requests strictly, and replies.
 
-    Every error ends the connection.  Of a request nothing is kept for the next.
+    Every error ends the connection.  No state is carried from one request to the next.
     """
 
     server: Host  # type: ignore[assignment]
@@ -100,35 +100,35 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.stream = Stream(self.connection, on_large)
         if self.server.tls:
             self.stream = TlsStream(self.connection, on_large, self.server.tls())
-        self.received = bytearray()  # and not yet read as a request
+        self.received = bytearray()  # bytes not yet parsed
         self.is_first = True
         self.is_idle = False
         self.is_sending = False
-        self.is_evicted = False  # the connection has to make room for another
+        self.is_evicted = False  # the connection must make room for another
         self.waits_since: float | None = time.monotonic()  # for its client
         self.has_refused = False
         self.server.register(self)
 
     @property
     def is_large(self) -> bool:
-        """Whether more of an unfinished request is held than most requests have."""
+        """Whether the connection holds an unfinished request of over LARGE_BYTES."""
         return self.stream.unfinished > LARGE_BYTES
 
     def evict(self) -> None:
-        """End the connection, whose client keeps it waiting.
+        """End the connection because its client keeps it waiting.
 
-        A part of a request gets a 503; a reply that is not read is cut.
+        An incomplete request is answered with 503; an unread reply is cut off.
         """
         self.is_evicted = True
         self.wake(socket.SHUT_RDWR if self.is_sending else socket.SHUT_RD)
 
     def wake(self, how: int = socket.SHUT_RD) -> None:
-        """Wake the thread that waits for its client."""
+        """Wake the connection's thread, which is waiting for its client."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(how)
 
     def finish(self) -> None:
-        """End the connection, and let a client that still sends read the reply."""
+        """End the connection.  A client that still sends has time to read the reply."""
         self.is_idle = True
         self.waits_since = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
@@ -139,10 +139,10 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.server.unregister(self)
 
     def handle(self) -> None:
-        """Serve requests until one of the two sides has had enough."""
+        """Serve requests until the client or the server ends the connection."""
         self.head_deadline = time.monotonic() + HEAD_SECONDS  # for TLS and first head
         try:
-            self.is_idle = True  # as no request is under way
+            self.is_idle = True  # because no request is in flight
             if not self.server.is_stopping:
                 self.stream.handshake(self.head_deadline)
             self.close_connection = False
@@ -159,7 +159,7 @@ class StrictHandler(BaseHTTPRequestHandler):
 
     def handle_one_request(self) -> None:
         """Read one request and reply."""
-        self.close_connection = True  # unless the request turns out to be all right
+        self.close_connection = True  # unless the request turns out to be valid
         self.waits_since = time.monotonic()
         parser = HeadParser()
         snapshot: Snapshot | None = None
@@ -216,10 +216,10 @@ class StrictHandler(BaseHTTPRequestHandler):
         return self.with_body(request) if has_body else request
 
     def receive_idle(self, deadline: float) -> bytes:
-        """Return what a client sends that has no request under way, b"" for nothing."""
+        """Return the bytes that arrive between requests, or b"" if there are none."""
         self.is_idle = True
         try:
-            # A server that stops says so first, and then wakes those that are idle.
+            # A server that stops sets is_stopping first, then wakes idle connections.
             if self.server.is_stopping or self.is_evicted:
                 return b""
             return self.stream.receive(deadline)
@@ -229,9 +229,9 @@ class StrictHandler(BaseHTTPRequestHandler):
             self.is_idle = False
 
     def receive_more(self, deadline: float, part: str) -> None:
-        """Add what arrives to what was received of a *part* of a request.
+        """Receive more bytes; *part* is "head" or "body", for the error message.
 
-        Raises RequestError at *deadline*, and when the client will send no more.
+        Raises RequestError at *deadline*, and if the client has stopped sending.
         """
         try:
             arrived = self.stream.receive(deadline)
@@ -240,11 +240,11 @@ class StrictHandler(BaseHTTPRequestHandler):
         if not arrived and self.is_evicted:
             raise TooManyConnections
         if not arrived:
-            raise MalformedRequest(f"The request ended within its {part}.")
+            raise MalformedRequest(f"The request ended before its {part} was complete.")
         self.received += arrived
 
     def with_body(self, request: Request) -> Request:
-        """Read the body of *request* to its end; return *request* with it if wanted.
+        """Read the body of *request*; return *request*, with the body if it is wanted.
 
         Raises RequestError.
         """
@@ -261,16 +261,16 @@ class StrictHandler(BaseHTTPRequestHandler):
     # Replying
 
     def send(self, data: bytes, is_last: bool = False) -> None:
-        """Send *data*, all of it at once: a second packet would wait for an ACK.
+        """Send all of *data* in one call: a second packet would wait for an ACK.
 
-        *is_last* says that nothing follows.  Raises OSError, TimeoutError among them.
+        *is_last* means that nothing follows.  Raises OSError, including TimeoutError.
         """
         self.is_sending, self.waits_since = True, time.monotonic()
         self.stream.send(data, is_last)
         self.is_sending = False
 
     def log(self, parser: HeadParser, http: HttpSettings, reply: Reply) -> None:
-        """Log a request before it is answered, so that no token leaves unseen."""
+        """Log a request before replying: no token is sent without a log line."""
         outcome = reply.outcome
         self.server.replies.add(reply.counted or outcome or "Other")
         if not reply.is_logged:

@@ -1,4 +1,4 @@
-"""Which web pages may read replies (CORS), and whose address a request has."""
+"""Which web pages may read replies (CORS), and the client's address behind proxies."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from tokenserver.httpd.request import ALLOWED
 
-MAX_PROXIES = 32  # in a row; X-Forwarded-For is read no further back
+MAX_PROXIES = 32  # addresses read from the end of X-Forwarded-For
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -16,9 +16,9 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 @dataclass(frozen=True)
 class HttpSettings:
-    """What an operator decides about HTTP."""
+    """The operator's settings for HTTP."""
 
-    allowed_origins: frozenset[str] | None = None  # of web pages; None is any
+    allowed_origins: frozenset[str] | None = None  # of web pages; None allows any
     trusted_proxies: tuple[Network, ...] = ()
 
     def allows(self, origin: str | None) -> bool:
@@ -27,7 +27,7 @@ class HttpSettings:
 
 
 def cors_fields(settings: HttpSettings, origin: str | None) -> str:
-    """Return the header lines that let a page of *origin* read the reply, or not."""
+    """Return the header lines that allow or deny a page of *origin* the reply."""
     if settings.allowed_origins is None:
         return "Access-Control-Allow-Origin: *\r\n"
     if settings.allows(origin):
@@ -36,7 +36,10 @@ def cors_fields(settings: HttpSettings, origin: str | None) -> str:
 
 
 def preflight_fields(settings: HttpSettings, origin: str | None) -> str:
-    """Return the header lines for OPTIONS: a page that may read may use any method."""
+    """Return the header lines for OPTIONS.
+
+    A page of an allowed origin may use any of the methods.
+    """
     fields = f"Allow: {ALLOWED}\r\n"
     if settings.allows(origin):
         fields += (
@@ -48,7 +51,7 @@ def preflight_fields(settings: HttpSettings, origin: str | None) -> str:
 
 
 def address_of(text: str) -> Address:
-    """Return the address that *text* is, IPv4 if it is mapped into IPv6.
+    """Return *text* as an address, an IPv4-mapped IPv6 address as IPv4.
 
     Raises ValueError.
     """
@@ -57,10 +60,10 @@ def address_of(text: str) -> Address:
 
 
 def forwarded_client(peer: str, forwarded_for: str, proxies: Sequence[Network]) -> str:
-    """Return the address that X-Forwarded-For gives, as far as it can be believed.
+    """Return the client's address according to X-Forwarded-For and trusted *proxies*.
 
-    Each proxy adds the address that it was asked from, so the list is read from its
-    end, and for as long as the address before was that of a trusted proxy.
+    Each proxy appends the address that connected to it.  So the list is read from its
+    end, starting at *peer*, for as long as the address found is a trusted proxy.
     """
     client = peer
     for text in reversed(forwarded_for.rsplit(",", MAX_PROXIES)[-MAX_PROXIES:]):

@@ -1,4 +1,4 @@
-"""Replies: what to send and what to log in one value, and the bytes of it."""
+"""Replies: one value for what is sent and what is logged, and its encoding."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ STATUS_LINES = {
 
 
 class Reply(NamedTuple):
-    """What a request is answered with, and what the log says of it.
+    """The reply to a request, and the details for its log line.
 
-    *body* is None if its length is not known, as that of a token that was not fetched.
-    *outcome* is an ErrorCode or the AccessKeyId of a token.  Replies are counted by it,
-    or by *counted* where each has an outcome of its own.
+    *body* is None if its length is unknown: a HEAD request fetches no token.
+    *outcome* is an ErrorCode or the AccessKeyId of a token.  Metrics count replies by
+    *counted* if it is set, otherwise by *outcome*.
     """
 
     status: HTTPStatus
@@ -36,9 +36,9 @@ class Reply(NamedTuple):
     is_logged: bool = True
 
     def encode(self, cors: str, is_last: bool, is_head: bool = False) -> bytes:
-        """Return the bytes of the reply; those to a HEAD are without the body.
+        """Return the bytes of the reply, without the body for a HEAD request.
 
-        *cors* are header lines too.
+        *cors* holds the header lines for CORS.
         """
         fields = self.fields
         if self.content_type:
@@ -59,14 +59,14 @@ class Reply(NamedTuple):
         return head if is_head or not self.body else head + self.body
 
 
-@lru_cache(maxsize=2)  # a second has many replies
+@lru_cache(maxsize=2)  # many replies share one second
 def http_date(seconds: int) -> str:
-    """Return unix *seconds* as HTTP has it."""
+    """Return unix *seconds* in the format of the Date header."""
     return formatdate(seconds, usegmt=True)
 
 
 def refused(error: RequestError) -> Reply:
-    """Return the reply to a request that *error* refuses."""
+    """Return the reply that tells a client *error*."""
     return Reply(
         error.status,
         refusal(error.status, error.code, error.message),

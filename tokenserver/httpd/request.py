@@ -1,8 +1,8 @@
-"""Requests, read strictly (RFC 9112): bytes in, a Request or a refusal out.
+"""Requests, read strictly (RFC 9112): bytes in, a Request or a RequestError out.
 
-Two readers of the same bytes must not see different requests, so what some take for a
-line end, a header or a length and others do not is refused.  Nothing of a request is
-repeated in a refusal.
+A proxy and this server must not see two different requests in the same bytes.  So
+anything that parsers read differently, as a line end, a header or a length, is refused.
+An error message never repeats text from the request.
 """
 
 from __future__ import annotations
@@ -22,10 +22,10 @@ ALLOWED = ", ".join(METHODS)
 
 
 class RequestError(Exception):
-    """A request is refused.  The class says what its client hears.
+    """A request is refused.  The class holds what its client is told.
 
-    *message* says more than that of the class; *fields* are header lines that go with
-    it; *detail* is for the log alone.
+    *message* replaces the message of the class; *fields* are header lines for the
+    reply; *detail* is for the log alone.
     """
 
     status: HTTPStatus
@@ -41,7 +41,7 @@ class RequestError(Exception):
 
 
 class MalformedRequest(RequestError):
-    """It is not HTTP/1.1 as it is accepted here."""
+    """The request is not HTTP/1.1, or not in the strict form accepted here."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "MalformedRequest"
@@ -49,7 +49,7 @@ class MalformedRequest(RequestError):
 
 
 class NotFound(RequestError):
-    """There is nothing at its path."""
+    """Nothing is served at the path of the request."""
 
     status = HTTPStatus.NOT_FOUND
     code = "NotFound"
@@ -57,7 +57,7 @@ class NotFound(RequestError):
 
 
 class MethodNotAllowed(RequestError):
-    """Its method is none of METHODS."""
+    """The method of the request is not one of METHODS."""
 
     status = HTTPStatus.METHOD_NOT_ALLOWED
     code = "MethodNotAllowed"
@@ -66,7 +66,7 @@ class MethodNotAllowed(RequestError):
 
 
 class RequestTimeout(RequestError):
-    """It did not arrive in time."""
+    """The request did not arrive in time."""
 
     status = HTTPStatus.REQUEST_TIMEOUT
     code = "RequestTimeout"
@@ -74,7 +74,7 @@ class RequestTimeout(RequestError):
 
 
 class BodyTooLarge(RequestError):
-    """Its body is over the limit."""
+    """The body has more than MAX_BODY_BYTES."""
 
     status = HTTPStatus.REQUEST_ENTITY_TOO_LARGE
     code = "BodyTooLarge"
@@ -82,7 +82,7 @@ class BodyTooLarge(RequestError):
 
 
 class UriTooLong(RequestError):
-    """Its first line alone is over the limit of a head."""
+    """The first line alone has more than MAX_HEAD_BYTES."""
 
     status = HTTPStatus.REQUEST_URI_TOO_LONG
     code = "UriTooLong"
@@ -90,15 +90,15 @@ class UriTooLong(RequestError):
 
 
 class ExpectationFailed(RequestError):
-    """It expects something else than 100-continue."""
+    """The Expect header asks for something other than 100-continue."""
 
     status = HTTPStatus.EXPECTATION_FAILED
     code = "ExpectationFailed"
-    message = "No expectation but 100-continue is met."
+    message = "Expect may only be 100-continue."
 
 
 class HeadersTooLarge(RequestError):
-    """Its head is over the limit."""
+    """The head has more than MAX_HEAD_BYTES or MAX_HEAD_LINES."""
 
     status = HTTPStatus.REQUEST_HEADER_FIELDS_TOO_LARGE
     code = "HeadersTooLarge"
@@ -108,15 +108,15 @@ class HeadersTooLarge(RequestError):
 
 
 class TransferEncodingNotSupported(RequestError):
-    """Its body has another coding than chunked."""
+    """The Transfer-Encoding is not chunked alone."""
 
     status = HTTPStatus.NOT_IMPLEMENTED
     code = "TransferEncodingNotSupported"
-    message = "Send a Content-Length, or chunks."
+    message = "Send a Content-Length, or Transfer-Encoding: chunked."
 
 
 class TooManyConnections(RequestError):
-    """It came on a connection over the limit, or on one that had to make room."""
+    """The connection is over the limit, or had to make room for another."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "TooManyConnections"
@@ -125,7 +125,7 @@ class TooManyConnections(RequestError):
 
 
 class HttpVersionNotSupported(RequestError):
-    """It is another version of HTTP."""
+    """The request is of an HTTP version other than 1.0 and 1.1."""
 
     status = HTTPStatus.HTTP_VERSION_NOT_SUPPORTED
     code = "HttpVersionNotSupported"
@@ -141,7 +141,7 @@ class RequestLine(NamedTuple):
     method: str
     path: str  # as it is written, without the query
     query: str
-    is_path: bool  # what was asked for, and not a host or another scheme's URL
+    is_path: bool  # the target is a path, not a host or the URL of another scheme
     is_old: bool  # HTTP/1.0
 
 
@@ -152,10 +152,10 @@ class Request(NamedTuple):
     path: str  # as it is written, without the query
     query: str
     fields: Mapping[str, str]  # header values by name in lower case
-    body_length: int  # bytes; it is not known of one in chunks
+    body_length: int  # bytes; 0 if the body is chunked
     is_chunked: bool
-    is_asked_to_continue: bool  # before its client sends the body
-    is_last: bool  # of its connection
+    is_asked_to_continue: bool  # the client waits for 100 Continue before the body
+    is_last: bool  # the connection ends after it
     body: bytes = b""
 
 
@@ -166,21 +166,25 @@ REQUEST_LINE = re.compile(
 FIELD_LINE = re.compile(rf"({TOKEN}):([\t -~\x80-\xff]*)")
 HOST = re.compile(r"([A-Za-z0-9._~!$&'()*+;=%-]+|\[[0-9A-Fa-f:.]+\])(:[0-9]{0,5})?")
 LENGTH = re.compile(r"[0-9]{1,18}")
-ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # as sent to a proxy
+ABSOLUTE_FORM = re.compile(r"https?://[^/]+", re.IGNORECASE)  # sent to proxies
 
 # Not allowed in a head: control characters, and bare CR or LF.  Some parsers take these
 # for line ends and some do not, which makes request smuggling possible.
 NOT_IN_A_HEAD = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]|(?<!\r)\n|\r(?!\n|\Z)")
 
 ONCE_ONLY = ("host", "content-length", "transfer-encoding", "authorization")
-TLS_HANDSHAKE = b"\x16\x03"  # what a client that speaks TLS begins with
+TLS_HANDSHAKE = b"\x16\x03"  # the first bytes of a client that speaks TLS
 
 
 class HeadParser:
-    """Reads one request head out of what arrives, each byte once however it drips."""
+    """Reads one request head, each byte once however slowly they arrive.
+
+    *line* and *fields* are set as soon as they are known, for the log of a request that
+    is refused.
+    """
 
     def __init__(self) -> None:
-        self.line: RequestLine | None = None  # as soon as it is there, as the fields
+        self.line: RequestLine | None = None
         self.fields: dict[str, str] = {}  # values by name in lower case
         self._has_dropped = False
         self._checked = 0  # bytes
@@ -188,7 +192,7 @@ class HeadParser:
     def has_begun(self, received: bytearray) -> bool:
         """Return whether a head begins in *received*.
 
-        One empty line may be in front of it, and is dropped (RFC 9112 section 2.2).
+        One empty line before it is dropped (RFC 9112 section 2.2).
         """
         if not self._has_dropped and received.startswith(b"\r\n"):
             del received[:2]
@@ -196,11 +200,11 @@ class HeadParser:
         return bool(received) and received != b"\r"
 
     def take(self, received: bytearray) -> Request | None:
-        """Take a head out of *received*; return its request, None if it is not whole.
+        """Remove a head from *received*; return its request, None if it is incomplete.
 
         Raises RequestError as soon as the bytes received cannot start a valid request.
         """
-        # The end may begin in the last three bytes that were there before.
+        # The empty line may begin within the last three bytes searched before.
         end = received.find(b"\r\n\r\n", max(0, self._checked - 3))
         if end < 0:
             self._refuse_partial(received)
@@ -214,7 +218,7 @@ class HeadParser:
 
     def _refuse_partial(self, received: bytearray) -> None:
         """Refuse an incomplete head that can no longer become valid."""
-        seen = max(0, self._checked - 1)  # a CR that was last may have its LF now
+        seen = max(0, self._checked - 1)  # the LF of a final CR may be there now
         if NOT_IN_A_HEAD.search(received, seen):
             is_tls = received.startswith(TLS_HANDSHAKE)
             raise MalformedRequest(
@@ -245,28 +249,28 @@ class HeadParser:
 
 
 def parse_head(head: bytes) -> Request:
-    """Return the request of a whole *head*, its blank line included.
+    """Return the request of a complete *head*, which ends with an empty line.
 
     Raises RequestError.
     """
     request = HeadParser().take(bytearray(head))
     if request is None:
-        raise MalformedRequest("The request ended within its head.")
+        raise MalformedRequest("The request ended before its head was complete.")
     return request
 
 
 def too_large(received: bytearray) -> RequestError:
-    """Return the error for a head over the limit."""
+    """Return the error for a head of more than MAX_HEAD_BYTES."""
     if b"\r\n" not in received[:MAX_HEAD_BYTES]:
         return UriTooLong()
     return HeadersTooLarge()
 
 
 def parse_request_line(line: str) -> RequestLine:
-    """Return what the first line of a request says.  Raises RequestError."""
+    """Return the parsed first *line* of a request.  Raises RequestError."""
     match = REQUEST_LINE.fullmatch(line)
     if not match:
-        raise MalformedRequest("The first line is not a request of HTTP/1.1.")
+        raise MalformedRequest("The first line is not an HTTP/1.1 request line.")
     method, target, major, minor = match.groups()
     if major != "1" or minor not in "01":
         raise HttpVersionNotSupported
@@ -279,7 +283,7 @@ def parse_request_line(line: str) -> RequestLine:
 
 
 def add_field(fields: dict[str, str], line: str) -> None:
-    """Add a header *line* to *fields*, joined with ", " to one of the same name.
+    """Add a header *line* to *fields*; values of the same name are joined with ", ".
 
     Raises RequestError.
     """
@@ -289,7 +293,7 @@ def add_field(fields: dict[str, str], line: str) -> None:
     name, value = match[1].lower(), match[2].strip(" \t")
     if name in fields:
         if name in ONCE_ONLY:
-            raise MalformedRequest("A header that may come once came twice.")
+            raise MalformedRequest("A header that must be sent only once came twice.")
         value = f"{fields[name]}, {value}"
     fields[name] = value
 
@@ -324,6 +328,7 @@ def request_of(line: RequestLine, fields: dict[str, str]) -> Request:
         body_length,
         is_chunked,
         is_asked_to_continue=expectation is not None and not line.is_old,
-        # What stands behind a body is not read as a request: a proxy might see another.
+        # Bytes after a body are not read as a request, because a proxy might see
+        # another one in them.
         is_last=is_last or is_chunked or body_length > 0,
     )

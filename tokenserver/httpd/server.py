@@ -1,6 +1,6 @@
-"""Connections: accepted, bounded, served by threads, and ended.
+"""The server: accepts connections, limits their number, and ends them.
 
-StrictServer accepts connections and has a StrictHandler serve each in a thread.
+StrictServer accepts connections; a StrictHandler serves each of them in a thread.
 """
 
 from __future__ import annotations
@@ -32,11 +32,11 @@ from tokenserver.httpd.workers import Workers
 logger = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 1024
-KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # beyond, one request a connection
-MAX_LARGE = 128  # connections that may hold much of an unfinished request at once
+KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # with more, each has one request
+MAX_LARGE = 128  # connections that may hold a large unfinished request at once
 BACKLOG = 1024
-REFUSED_KEPT = 128  # connections over the limit that are given time to read the 503
-ROOM_SECONDS = 0.1  # for a connection that has to make room to end
+REFUSED_KEPT = 128  # refused connections kept open until their clients read the 503
+ROOM_SECONDS = 0.1  # for an evicted connection to end
 
 
 class Stopped(Exception):
@@ -44,9 +44,9 @@ class Stopped(Exception):
 
 
 class StrictServer(HTTPServer):
-    """Listens, and serves each connection in a thread that does nothing else meanwhile.
+    """Listens on a port, and serves each connection in a thread of its own.
 
-    A subclass says what is configured and answers requests.
+    A subclass provides the configuration and answers the requests.
     """
 
     request_queue_size = BACKLOG
@@ -62,8 +62,8 @@ class StrictServer(HTTPServer):
     ) -> None:
         """Listen on *port* of the address *bind*, by default of every address.
 
-        *tls* returns the context for a new connection; without it HTTP is plain.
-        Connections stay idle for *idle_seconds*, by default IDLE_SECONDS.  Raises
+        *tls* returns the TLS context for a new connection; without it HTTP is plain.
+        A connection may be idle for *idle_seconds*, by default IDLE_SECONDS.  Raises
         OSError.
         """
         self.tls = tls
@@ -71,12 +71,13 @@ class StrictServer(HTTPServer):
         self.is_stopping = False
         self.replies = Tally()  # by outcome
         self._lock = threading.Condition()  # guards the two below
-        self._open = 0  # connections, those counted whose thread is not idle yet
+        self._open = 0  # connections, including ended ones whose thread is still busy
         self._handlers: set[StrictHandler] = set()
         self._workers = Workers(self._count_down)
         self._is_ending = False  # serve_forever()
         self._has_ended = threading.Event()
-        self._refused: deque[tuple[float, socket.socket]] = deque()  # accept thread's
+        # Only the accepting thread uses it.
+        self._refused: deque[tuple[float, socket.socket]] = deque()
         self._quiet_until = -float("inf")
         self._dual_stack = bind is None and socket.has_dualstack_ipv6()
         bind = bind or ("::" if self._dual_stack else "0.0.0.0")
@@ -86,38 +87,41 @@ class StrictServer(HTTPServer):
         self.address_family = family
         super().__init__(address, StrictHandler)  # type: ignore[arg-type]
 
-    # What a subclass has to say
+    # For the subclass to define
 
     def snapshot(self) -> Snapshot:
-        """Return what is configured now."""
+        """Return the current configuration."""
         raise NotImplementedError
 
     def wants_body(self, _request: Request) -> bool:
-        """Return whether answer() needs the body of a request with this head."""
+        """Return whether answer() needs the body of the request; only its head is read.
+
+        Other bodies are dropped as they arrive.
+        """
         return False
 
     def answer(self, request: Request, snapshot: Any) -> Reply:
         """Return the reply to a *request* other than OPTIONS.
 
-        *snapshot* is what was configured when it arrived.  Raises RequestError.
+        *snapshot* is the configuration when it arrived.  Raises RequestError.
         """
         raise NotImplementedError
 
     # Listening
 
     def server_bind(self) -> None:
-        """Bind without HTTPServer's look-up of the host's name, which may take long."""
+        """Bind without the host name look-up of HTTPServer, which can be slow."""
         if self._dual_stack:
             self.socket.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore
 
     def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Accept connections until shutdown(); look for other things to do between.
+        """Accept connections until shutdown(), calling service_actions() in between.
 
-        *poll_interval* is the longest time in seconds without such a look.  To wait in
-        accept() itself gives the interpreter lock away once for a connection, and not
-        twice as with a selector.  Raises Stopped.
+        Its calls are at most *poll_interval* seconds apart while no connection comes.
+        Waiting in accept() itself releases the interpreter lock once per connection,
+        where a selector would release it twice.  Raises Stopped.
         """
         self._has_ended.clear()
         limit_receiving(self.socket, poll_interval)
@@ -130,12 +134,12 @@ class StrictServer(HTTPServer):
             self._has_ended.set()
 
     def shutdown(self) -> None:
-        """End serve_forever(), which runs in another thread, and wait for that."""
+        """Tell serve_forever() in another thread to end, and wait until it has."""
         self._is_ending = True
         self._has_ended.wait()
 
     def _accept(self) -> None:
-        """Accept a connection, if one comes in time, and have it served."""
+        """Accept a connection, if one comes in time, and hand it to a worker."""
         try:
             request, client_address = self.get_request()
         except OSError:
@@ -147,7 +151,7 @@ class StrictServer(HTTPServer):
             self.shutdown_request(request)
 
     def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection, with a pause when the system has none left to give."""
+        """Accept a connection; pause if the system is out of files or memory."""
         try:
             return super().get_request()
         except OSError as error:
@@ -157,7 +161,7 @@ class StrictServer(HTTPServer):
             raise
 
     def process_request(self, request: Any, client_address: Any) -> None:
-        """Have the connection served by a thread, or refuse it."""
+        """Hand the connection to a worker thread, or refuse it."""
         with self._lock:
             if self._open >= MAX_CONNECTIONS:
                 self._make_room()
@@ -170,12 +174,12 @@ class StrictServer(HTTPServer):
         try:
             self._workers.do(partial(self._serve, request, client_address))
         except RuntimeError as error:
-            self._warn("cannot serve a connection: %s", error)  # no thread for it
+            self._warn("cannot serve a connection: %s", error)  # no more threads
             self.shutdown_request(request)
             self._count_down()
 
     def _serve(self, request: socket.socket, client_address: Any) -> None:
-        """Serve one connection to its end, whatever happens."""
+        """Serve one connection and close it, whatever happens."""
         try:
             self.finish_request(request, client_address)
         except Exception:
@@ -191,19 +195,20 @@ class StrictServer(HTTPServer):
             self._lock.notify_all()
 
     def _make_room(self) -> None:
-        """End the connection that has waited longest for its client, if any does.
+        """End the connection that has waited longest for its client, if there is one.
 
-        Otherwise a client that opens connections and says nothing would keep all others
-        out.  Called with the lock held; the wait for the end releases it.
+        Otherwise a client that opens connections and sends nothing would keep all
+        others out.  Called with the lock held, which is released while waiting for the
+        connection to end.
         """
         if evict_longest(self._handlers):
             self._lock.wait_for(lambda: self._open < MAX_CONNECTIONS, ROOM_SECONDS)
 
     def make_room_for_large(self) -> None:
-        """End the longest of the large connections if they are more than MAX_LARGE.
+        """End the large connection that has waited longest if there are over MAX_LARGE.
 
-        A thousand clients that each send most of the largest request would need more
-        memory than all else together.
+        Without this limit a thousand clients, each sending most of the largest allowed
+        request, would need more memory than the rest of the server.
         """
         with self._lock:
             large = [handler for handler in self._handlers if handler.is_large]
@@ -211,31 +216,34 @@ class StrictServer(HTTPServer):
                 evict_longest(large)
 
     def _refuse(self, request: socket.socket) -> None:
-        """Send a 503 and leave the connection half open, for its client to read it."""
+        """Send a 503, and keep the connection half open so that the client reads it."""
         self._warn("%d connections are open; refusing more", MAX_CONNECTIONS)
         reply = refused(TooManyConnections())
         self.replies.add(reply.outcome)
         cors = cors_fields(self.snapshot().http, None)
         with contextlib.suppress(OSError):
             request.setblocking(False)
-            if not self.tls:  # to which a reply in plain text would mean nothing
+            if not self.tls:  # a client of TLS cannot read a reply in plain text
                 request.send(reply.encode(cors, is_last=True))
             request.shutdown(socket.SHUT_WR)
         self._refused.append((time.monotonic() + 1, request))
 
     def service_actions(self) -> None:
-        """Do what the accepting thread does between two connections."""
+        """Close refused connections whose time is over.
+
+        The accepting thread calls this between connections.  Raises Stopped.
+        """
         while self._refused and (
             len(self._refused) > REFUSED_KEPT or self._refused[0][0] < time.monotonic()
         ):
             self._refused.popleft()[1].close()
         if self.is_stopping:
-            # Out of serve_forever(): shutdown() waits for it, and would do so for ever
-            # in this thread.
+            # This ends serve_forever().  shutdown() would wait for it forever in this
+            # thread.
             raise Stopped
 
     def _warn(self, message: str, *args: object) -> None:
-        """Log what may happen thousands of times a second, once in ten seconds."""
+        """Log a warning that may be due thousands of times a second, once in 10 s."""
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + 10
             logger.warning(message, *args)
@@ -248,12 +256,12 @@ class StrictServer(HTTPServer):
             self._handlers.add(handler)
 
     def unregister(self, handler: StrictHandler) -> None:
-        """Note that *handler* has served it."""
+        """Note that *handler* has finished with its connection."""
         with self._lock:
             self._handlers.discard(handler)
 
     def connections(self) -> tuple[int, int]:
-        """Return how many connections are open, and how many of them have requests."""
+        """Return the numbers of open connections and of those with a request."""
         with self._lock:
             idle = sum(handler.is_idle for handler in self._handlers)
             return self._open, len(self._handlers) - idle
@@ -268,7 +276,7 @@ class StrictServer(HTTPServer):
             logger.exception("failed on a connection from %s", client_address[0])
 
     def drain(self, seconds: float) -> None:
-        """Listen no longer, and wait until the requests in flight are answered."""
+        """Stop listening, and wait up to *seconds* for the requests in flight."""
         self.is_stopping = True
         self.server_close()
         for _, request in self._refused:
@@ -282,7 +290,10 @@ class StrictServer(HTTPServer):
 
 
 def evict_longest(handlers: Iterable[StrictHandler]) -> bool:
-    """End the one of *handlers* that has waited longest for its client, if any does."""
+    """End the handler that has waited longest for its client; return whether one did.
+
+    Handlers that are evicted already do not count.
+    """
     waiting = [
         (since, number, handler)
         for number, handler in enumerate(handlers)

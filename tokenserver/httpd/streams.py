@@ -12,40 +12,43 @@ from collections.abc import Callable
 from functools import partial
 from typing import Any
 
-RECEIVED_BYTES = 4 * 1024  # at once; what is larger is held by each connection
-LARGE_BYTES = 4 * 1024  # of a request that is not whole; few are larger
+RECEIVED_BYTES = 4 * 1024  # per recv(), a buffer that each connection holds
+LARGE_BYTES = 4 * 1024  # of an incomplete request; few requests are larger
 MAX_TLS_BYTES = 17 * 1024  # without a byte of a request; a ClientHello of 16 KiB fits
 SEND_SECONDS = 10.0
-LINGER_SECONDS = 2.0  # for what a refused client sends before it reads why
+LINGER_SECONDS = 2.0  # in which a refused client may go on sending
 
-# Each system call that may wait gives the interpreter lock away, and what a busy server
-# waits for longest is to have it back.  So a recv() is one call, where the system can
-# limit its time, and not the three of settimeout() and poll(), and a send() is one.
-HAS_LIMIT = sys.platform == "linux" and struct.calcsize("l") == 8  # as in a timeval
+# Each system call that may wait releases the interpreter lock, and a busy server spends
+# most of its time waiting to get it back.  So recv() and send() are one call each where
+# the system can limit their time, instead of three with settimeout() and poll().
+HAS_LIMIT = sys.platform == "linux" and struct.calcsize("l") == 8  # a 64-bit timeval
 
 
 class Stream:
     """The bytes of a connection.
 
-    What arrives has a deadline, because the time limit of a socket starts anew with
-    each byte.  All methods raise OSError, and TimeoutError when it is too late.
+    Reading takes a deadline, because the timeout of a socket starts anew with each
+    byte.  All methods raise OSError, and TimeoutError after the deadline.
     """
 
     def __init__(self, connection: socket.socket, on_large: Callable[[], None]) -> None:
         self._connection = connection
-        self._on_large = on_large  # called when more than LARGE_BYTES are unfinished
-        self._limit = 0  # hundredths of a second that a recv() may take, 0 for no limit
-        self.unfinished = 0  # bytes that arrived for what is not whole yet
+        self._on_large = on_large  # called when *unfinished* passes LARGE_BYTES
+        self._limit = 0  # of a recv(), in hundredths of a second; 0 is no limit
+        self.unfinished = 0  # bytes that arrived of an incomplete request
 
     def handshake(self, deadline: float) -> None:
-        """Do what comes before the first byte: here, nothing."""
+        """Agree on keys with the client.  A plain connection has none."""
 
     def receive(self, deadline: float) -> bytes:
-        """Return what has arrived, b"" when the client will send no more."""
+        """Return the bytes that arrive next, or b"" if the client has stopped sending.
+
+        Raises TimeoutError at *deadline*, in monotonic seconds.
+        """
         left = deadline - time.monotonic()
         if left <= 0:
             raise TimeoutError
-        limit = int(left * 100) + 1  # mostly that of the time before
+        limit = int(left * 100) + 1  # mostly the same as before
         if limit != self._limit:
             self._limit = limit
             limit_receiving(self._connection, limit / 100)
@@ -59,7 +62,7 @@ class Stream:
         return arrived
 
     def send(self, data: bytes, is_last: bool = False) -> None:  # noqa: ARG002 (of TLS)
-        """Send *data* within SEND_SECONDS; *is_last* says that nothing follows."""
+        """Send *data* within SEND_SECONDS; *is_last* means that nothing follows."""
         sent = self._send_at_once(data)
         if sent < len(data):  # the client reads more slowly than we write
             self._limit = 0
@@ -81,10 +84,13 @@ class Stream:
             return 0
 
     def end(self) -> None:
-        """Tell the client, without waiting, that this was all: here, nothing does."""
+        """Tell the client, without waiting, that nothing follows.
+
+        A plain connection has no message for that.
+        """
 
     def linger(self) -> None:
-        """Drop what the client still sends, until it ends or LINGER_SECONDS are over.
+        """Drop bytes that the client still sends, for up to LINGER_SECONDS.
 
         Closing a socket with unread data resets the connection, and the reset may
         overtake the reply.
@@ -96,9 +102,9 @@ class Stream:
 
 
 def limit_receiving(connection: socket.socket, seconds: float) -> None:
-    """Have a recv() or accept() of *connection* take at most *seconds*.
+    """Limit each recv() or accept() of *connection* to *seconds*.
 
-    Then it raises TimeoutError, or BlockingIOError.
+    After that time they raise TimeoutError or BlockingIOError.
     """
     if HAS_LIMIT:
         limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
@@ -108,20 +114,20 @@ def limit_receiving(connection: socket.socket, seconds: float) -> None:
 
 
 class TlsFlood(Exception):
-    """A client sent MAX_TLS_BYTES and neither a whole handshake nor a request."""
+    """A client sent MAX_TLS_BYTES without completing a handshake or a request."""
 
 
-GONE = object()  # in place of what a client has not sent
+GONE = object()  # the client has stopped sending
 
 
 class TlsStream(Stream):
-    """The bytes that a connection has within TLS.
+    """The bytes of a connection in TLS, decrypted.
 
-    TLS works on memory here, not on the socket, so that each byte passes through our
-    hands.  OpenSSL by itself would hold a ClientHello of 128 KiB for anyone who sends
-    it, and read key updates for as long as they come, whatever the deadline.
+    OpenSSL works on memory here, not on the socket, so that every byte received is
+    counted first.  Given the socket, OpenSSL would buffer a ClientHello of 128 KiB for
+    anyone who sends it, and read key updates as long as they come, past any deadline.
 
-    All methods raise ssl.SSLError too, and those that receive TlsFlood.
+    All methods raise ssl.SSLError too; handshake() and receive() also raise TlsFlood.
     """
 
     def __init__(
@@ -136,28 +142,31 @@ class TlsStream(Stream):
         self._has_said_end = False
 
     def handshake(self, deadline: float) -> None:
-        """Agree on keys."""
+        """Agree on keys with the client.  Raises ConnectionError if it leaves."""
         if self._advance(self._tls.do_handshake, deadline) is GONE:
-            raise ConnectionError("gone within the handshake")
+            raise ConnectionError("the client left during the handshake")
         self.unfinished = 0
 
     def receive(self, deadline: float) -> bytes:
-        """Return what has arrived, b"" when the client will send no more."""
+        """Return the bytes that arrive next, or b"" if the client has stopped sending.
+
+        Raises TimeoutError at *deadline*, in monotonic seconds.
+        """
         arrived = self._advance(partial(self._tls.read, RECEIVED_BYTES), deadline)
         return b"" if arrived is GONE else arrived
 
     def send(self, data: bytes, is_last: bool = False) -> None:
-        """Send *data* within SEND_SECONDS, and that it was all if it *is_last*."""
+        """Send *data* within SEND_SECONDS, then a close_notify if it *is_last*."""
         self._tls.write(data)
         if is_last and not self._may_have_kept_session():
             self._say_end()
         self._flush()
 
     def end(self) -> None:
-        """Tell the client, without waiting, that this was all: it was not cut.
+        """Send a close_notify, without waiting: nothing was cut off.
 
-        Where a client of TLS 1.2 takes no session tickets it is not told, for the sake
-        of its session.  Replies have a length, so their end is known all the same.
+        A TLS 1.2 client without session tickets gets none, because its session is
+        dropped instead.  It knows the end of a reply from the Content-Length.
         """
         if self._may_have_kept_session():
             self._drop_session()
@@ -167,17 +176,18 @@ class TlsStream(Stream):
             self._send_at_once(self._outgoing.read())
 
     def _say_end(self) -> None:
-        """Write that nothing follows, unless that is written."""
+        """Write a close_notify, unless one is written."""
         if not self._has_said_end:
             self._has_said_end = True
-            with contextlib.suppress(ssl.SSLError):  # its own word has mostly not come
+            # unwrap() also wants the client's close_notify, which is seldom there yet.
+            with contextlib.suppress(ssl.SSLError):
                 self._tls.unwrap()
 
     def _may_have_kept_session(self) -> bool:
-        """Return whether OpenSSL may keep the session, of which it keeps up to 20,480.
+        """Return whether OpenSSL may have cached the session.  It caches up to 20,480.
 
-        Sessions of TLS 1.3, and of TLS 1.2 with a ticket, are the client's to keep.
-        The connection could tell which it has, but would leak memory (CPython 3.11).
+        Sessions of TLS 1.3, and of TLS 1.2 with a ticket, are kept by the client.
+        Asking the connection which kind it has would leak memory (CPython 3.11).
         """
         if self._tls.version() != "TLSv1.2":
             return False
@@ -185,20 +195,21 @@ class TlsStream(Stream):
         return kept > 0
 
     def _drop_session(self) -> None:
-        """Have OpenSSL forget the session, as it does after a fatal error.
+        """Make OpenSSL forget the session, by causing a fatal error.
 
-        Nothing else makes it: Python has no name for SSL_CTX_set_session_cache_mode.
+        There is no other way: Python does not offer SSL_CTX_set_session_cache_mode.
         """
-        self._incoming.write(bytes(MAX_TLS_BYTES))  # more than any record, and none
+        self._incoming.write(bytes(MAX_TLS_BYTES))  # not a record, and larger than any
         with contextlib.suppress(ssl.SSLError):
             while self._tls.read(RECEIVED_BYTES):
                 pass
 
     def _advance(self, step: Callable[[], Any], deadline: float) -> Any:
-        """Return what *step* does with what arrives, GONE if too little ever will.
+        """Repeat *step* as bytes arrive; return its result, GONE if the client stops.
 
-        What TLS wants to say is sent before the client is waited for, and with what is
-        sent next: session tickets go out with the first reply.
+        Bytes that TLS has to send go out before each wait for the client.  After the
+        last step they stay and go out with the next send: session tickets are sent with
+        the first reply.
         """
         received = 0
         is_new = self._incoming.pending or self._tls.pending()
@@ -209,7 +220,7 @@ class TlsStream(Stream):
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLError:
-                self._flush()  # an alert
+                self._flush()  # sends the alert
                 raise
             self._flush()
             if received > MAX_TLS_BYTES:

@@ -1,4 +1,4 @@
-"""Threads that are kept for the next piece of work."""
+"""A pool of threads that are kept for the next piece of work."""
 
 from __future__ import annotations
 
@@ -15,25 +15,25 @@ Inbox = SimpleQueue["Work | None"]  # None tells its thread to end
 class Workers:
     """Threads that do one piece of work after the other.
 
-    To make a thread takes longer than to answer most requests.  So a thread is kept
-    when its work is done, and made only when none is idle.  The one that became idle
-    last gets the next piece, so that those of a burst are left alone, and end after
-    IDLE_WORKER_SECONDS.
+    Starting a thread takes longer than answering most requests.  So a thread is kept
+    when its work is done, and a new one is started only if none is idle.  The thread
+    that became idle last gets the next piece, so the extra threads of a burst stay idle
+    and end after IDLE_WORKER_SECONDS.
 
-    *on_idle* is called by a thread when the next piece may be its own.  Who counts
-    pieces of work down there, and not before, never has more threads than pieces.
+    A thread calls *on_idle* when it can be given the next piece.  If the caller counts
+    its pieces of work down there, there are never more threads than pieces.
     """
 
     def __init__(self, on_idle: Callable[[], None] = lambda: None) -> None:
         self._on_idle = on_idle
         self._lock = threading.Lock()  # guards the two below
-        self._idle: list[Inbox] = []  # where each idle thread hears of its next work
+        self._idle: list[Inbox] = []  # of the idle threads, the latest last
         self._is_closed = False
 
     def do(self, work: Work) -> None:
-        """Have *work* done, which raises nothing.
+        """Do *work*, which must not raise, in a thread.
 
-        Raises RuntimeError if the system has no thread for it.
+        Raises RuntimeError if the system cannot start a thread.
         """
         with self._lock:
             inbox = self._idle.pop() if self._idle else None
@@ -45,18 +45,18 @@ class Workers:
             ).start()
 
     def close(self) -> None:
-        """Have each thread end as soon as it has nothing to do."""
+        """Make each thread end as soon as its work is done."""
         with self._lock:
             idle, self._idle, self._is_closed = self._idle, [], True
         for inbox in idle:
             inbox.put(None)
 
     def _run(self, work: Work | None) -> None:
-        """Do *work* and what comes after it, until there is none for a while."""
+        """Do *work* and the pieces after it, until none comes for a while."""
         inbox: Inbox = SimpleQueue()
         while work:
             work()
-            del work  # and what it holds
+            del work  # frees the objects that it holds
             work = self._next(inbox)
 
     def _next(self, inbox: Inbox) -> Work | None:
@@ -76,4 +76,4 @@ class Workers:
             if inbox in self._idle:
                 self._idle.remove(inbox)
                 return None
-        return inbox.get()  # do() or close() chose it just now
+        return inbox.get()  # do() or close() took the inbox just now
