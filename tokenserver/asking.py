@@ -1,6 +1,6 @@
-"""What a request asks for: which grant, for which user, as a script or not.
+"""Reading a request: its grant, its user and its JSONP callback.
 
-Or why it is refused, as far as its sender may know.
+Refusals tell the sender no more than the sender may know.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ CALLBACK = re.compile(r"[A-Za-z_$][\w$.]{0,63}", re.ASCII)
 
 
 class InvalidCallback(RequestError):
-    """The request has a JSONP callback that is wrong or not allowed."""
+    """The JSONP callback of the request is invalid or not allowed."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "InvalidCallback"
-    message = "callback must be one name of at most 64 characters."
+    message = "callback must be a single name of at most 64 characters."
 
 
 class AmbiguousLogin(RequestError):
@@ -42,7 +42,7 @@ class AmbiguousLogin(RequestError):
 
 
 class Unauthenticated(RequestError):
-    """The request does not prove who is asking."""
+    """The request does not prove who sent it."""
 
     status = HTTPStatus.UNAUTHORIZED
     code = "Unauthenticated"
@@ -58,7 +58,7 @@ class UserRefused(RequestError):
 
 
 class LoginUnavailable(RequestError):
-    """There are no keys to verify the login token with."""
+    """The keys that verify login tokens are unavailable."""
 
     status = HTTPStatus.SERVICE_UNAVAILABLE
     code = "LoginUnavailable"
@@ -67,7 +67,7 @@ class LoginUnavailable(RequestError):
 
 
 def login_refusal(error: LoginError) -> RequestError:
-    """Return the refusal for *error*; it does not help to forge a token."""
+    """Return the refusal for *error*, with nothing that helps to forge a token."""
     if isinstance(error, UserNotAllowed):
         return UserRefused(detail=error.reason)
     if isinstance(error, KeysUnavailable):
@@ -96,7 +96,7 @@ def callback(request: Request, config: Config) -> str:
     names = parameters(request, "callback")
     if not names:
         return ""
-    if config.http.allowed_origins is not None:  # because any page can run a script
+    if config.http.allowed_origins is not None:  # a page of any origin can run a script
         raise InvalidCallback("JSONP is only served while all origins are allowed.")
     if len(names) > 1 or not CALLBACK.fullmatch(names[0]):
         raise InvalidCallback
@@ -106,8 +106,8 @@ def callback(request: Request, config: Config) -> str:
 def login_token(request: Request) -> str:
     """Return the login token.  Raises RequestError.
 
-    It comes as RFC 6750 has it: in the Authorization header (section 2.1), or, for
-    clients that can be given only a URL, as access_token (section 2.3).
+    RFC 6750 puts it in the Authorization header (section 2.1) or, for clients that can
+    only be given a URL, in the parameter access_token (section 2.3).
     """
     tokens = parameters(request, "access_token")
     scheme, _, credentials = request.fields.get("authorization", "").partition(" ")
@@ -121,7 +121,7 @@ def login_token(request: Request) -> str:
 
 
 def user_of(request: Request, config: Config) -> str | None:
-    """Return the user who asks, None if nobody has to log in.  Raises RequestError."""
+    """Return the user who asks, None if no login is needed.  Raises RequestError."""
     if config.login is None:
         return None
     try:
@@ -131,7 +131,7 @@ def user_of(request: Request, config: Config) -> str | None:
 
 
 def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
-    """Return the grant of the path, and the reserved path before it, if any.
+    """Return the grant of the path, and the reserved path before it, or "".
 
     Raises RequestError.
     """
@@ -154,8 +154,8 @@ def grant_of(request: Request, config: Config) -> tuple[Grant, str]:
 def is_reserved_in_disguise(path: str, callback: Callback | None = None) -> bool:
     """Return whether *path* becomes a reserved path when it is percent-decoded.
 
-    A proxy in front may have rules for a path as it is written, so each path has only
-    one spelling here: /%63redentials is neither /credentials nor any other path.
+    A proxy in front may have rules for the path as written, so each reserved path has
+    only one spelling here: /%63redentials is neither /credentials nor a grant's path.
     """
     if "%" not in path:
         return False
@@ -164,5 +164,5 @@ def is_reserved_in_disguise(path: str, callback: Callback | None = None) -> bool
 
 
 def is_for_oss(path: str, callback: Callback | None) -> bool:
-    """Return whether *path* is that of Callback.Url."""
+    """Return whether *path* is the path of Callback.Url."""
     return callback is not None and path == callback.url.path

@@ -1,4 +1,4 @@
-"""What a grant with terms answers: an order of its client, signed and written out."""
+"""Replies of grants with terms: a form or a URL, signed for the client."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tokenserver.sts.client import instant
 
 
 class Signed(NamedTuple):
-    """What was signed, as it is sent; *text* is that of a URL alone."""
+    """A signed form or URL as a JSON *document*; *text* is a URL alone."""
 
     document: bytes
     text: bytes
@@ -37,9 +37,9 @@ def order_of_grant(
     query: str,
     now: float,
 ) -> Order:
-    """Return what the *query* of *user* asks of *grant*, at the unix time *now*.
+    """Return the order in *query* of *user* for *grant*, at the unix time *now*.
 
-    OSS reports the upload if the grant wants that.  Raises RequestError.
+    OSS reports the upload if the grant has a callback.  Raises RequestError.
     """
     assert grant.terms
     assert grant.bucket
@@ -48,9 +48,9 @@ def order_of_grant(
 
 
 def sign(order: Order, credentials: Credentials, now: float) -> Signed:
-    """Return what *order* is, signed at the unix time *now*.
+    """Return the form or URL of *order*, signed at the unix time *now*.
 
-    It ends with the token at the latest.
+    It expires with the token at the latest.
     """
     until = int(min(int(now) + order.terms.seconds, instant(credentials.expiration)))
     signer = Signer(
@@ -72,10 +72,10 @@ def sign(order: Order, credentials: Credentials, now: float) -> Signed:
 
 
 def wants_text(terms: Terms, accept: str) -> bool:
-    """Return whether a client is sent a bare URL.
+    """Return whether the client gets a bare URL instead of JSON.
 
-    The pages of the official samples say nothing of what they accept, and take all of
-    the reply for the URL; UrlOnly is for them.
+    UrlOnly is for the pages of the official samples, which send no useful Accept and
+    take the whole reply for the URL.
     """
     if terms.type == POST_FORM or "json" in accept:
         return False
@@ -83,9 +83,9 @@ def wants_text(terms: Terms, accept: str) -> bool:
 
 
 def signed_reply(order: Order, token: Token, now: float, accept: str) -> Reply:
-    """Return what *order* is, signed with *token* at the unix time *now*.
+    """Return the reply to *order*, signed with *token* at the unix time *now*.
 
-    *accept* are the types that its client wants.
+    *accept* is the Accept header of the request.
     """
     signed = sign(order, token.credentials, now)
     is_text = wants_text(order.terms, accept)
@@ -100,9 +100,9 @@ def signed_reply(order: Order, token: Token, now: float, accept: str) -> Reply:
 
 
 def unsigned_reply(failure: Failure) -> Reply:
-    """Return what stands for a form or a URL when AssumeRole failed.
+    """Return the reply when AssumeRole failed, instead of a form or a URL.
 
-    It has a status of its own: pages read it, and no mobile SDK asks.
+    Its status is 502 and not 200: web pages can read it, and no mobile SDK asks here.
     """
     status = HTTPStatus.BAD_GATEWAY
     return Reply(

@@ -155,7 +155,7 @@ def test_a_ticket_that_was_changed_is_refused() -> None:
         "",
         TICKET.sealed(OTHER),
     ):
-        with pytest.raises(ValueError, match="not one of ours"):
+        with pytest.raises(ValueError, match="not issued by this server"):
             open_ticket([SECRET], sealed)
 
 

@@ -1,11 +1,11 @@
-"""OSS as clients call it: where a bucket is, and what they may send there.
+"""OSS for clients: the address of a bucket, signed forms and URLs, and callbacks.
 
     bucket.py    the region, endpoint and host of a bucket
     names.py     names of objects
-    terms.py     what a grant signs, and its limits
+    terms.py     the limits of the forms or URLs of a grant
     signing.py   signatures of forms and URLs
-    orders.py    what a client asks to have signed
-    callback.py  how OSS reports an upload, and what proves that it may
+    orders.py    requests of clients for a signature
+    callback.py  reports of OSS about uploads, and the proof that they count
 
 Nothing here calls OSS.
 

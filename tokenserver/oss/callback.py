@@ -1,10 +1,10 @@
-"""The callback of OSS, which says what was uploaded.
+"""The callback of OSS, which reports an upload.
 
-A client that uploads passes OSS two texts, what to call and with which variables.  OSS
-then posts what it knows of the object to us, signs that, and hands our reply on to the
-client.  Its signature alone proves little: the key has 512 bits and signs for buckets
-of everybody, with a body that whoever uploads may write.  So among the variables is a
-ticket of ours, which only those have whom we gave it.
+A client that uploads passes two texts to OSS: the URL to call, and variables.  OSS then
+posts the facts about the object to us, signs the report, and passes our reply to the
+client.  Its signature alone proves little: the key has only 512 bits and signs for
+everybody's buckets, and the uploading client may write the body.  So one of the
+variables is a ticket of ours, which only clients of this server have.
 
 Sources: "Callback" (OSS API reference), "Set up upload callbacks for mobile apps" (OSS
 documentation), RFC 8017 section 8.2 (RSASSA-PKCS1-v1_5), RFC 5280 (public keys).
@@ -25,10 +25,10 @@ from urllib.parse import parse_qsl, unquote_to_bytes
 FORM_TYPE = "application/x-www-form-urlencoded"
 TICKET = "x:ticket"  # our variable
 VARIABLE = re.compile(r"x:[a-z0-9_-]{1,64}")
-# Where OSS has its public keys; nothing else is a key of OSS, and none is fetched.
+# OSS publishes its public keys here and nowhere else.  They are never fetched.
 KEY_PLACES = ("http://gosspublic.alicdn.com/", "https://gosspublic.alicdn.com/")
 
-# What OSS is to tell us, and what it calls that
+# The facts that a report has, and their names in OSS
 REPORTED = {
     "bucket": "bucket",
     "object": "object",
@@ -50,15 +50,15 @@ MD5_INFO = bytes.fromhex("3020300c06082a864886f70d020505000410")  # RFC 8017, 9.
 
 
 class RsaKey(NamedTuple):
-    """A public key of RSA."""
+    """An RSA public key."""
 
     modulus: int
     exponent: int
 
     def verifies(self, signature: bytes, message: bytes) -> bool:
-        """Return whether *signature* is one of *message*, with MD5.
+        """Return whether *signature* is the signature of *message*, with MD5.
 
-        The padding is compared whole, so that there is one signature for a message.
+        The padding is compared whole, so that each message has only one signature.
         """
         size = (self.modulus.bit_length() + 7) // 8
         number = int.from_bytes(signature, "big")
@@ -71,7 +71,10 @@ class RsaKey(NamedTuple):
 
 
 def public_key(text: str) -> RsaKey:
-    """Return the RSA key in a PEM of "PUBLIC KEY".  Raises ValueError."""
+    """Return the RSA key in the PEM block "PUBLIC KEY" of *text*.  Raises ValueError.
+
+    The message of the error can follow the name of the file.
+    """
     match = re.search(
         r"-----BEGIN PUBLIC KEY-----\s([A-Za-z0-9+/=\s]+)-----END PUBLIC KEY-----", text
     )
@@ -99,13 +102,16 @@ def key_of(der: bytes) -> RsaKey:
 
 
 def first(der: bytes, tag: int) -> bytes:
-    """Return the content of the one element *der* is.  Raises ValueError."""
+    """Return the content of *der*, one element of this *tag*.  Raises ValueError."""
     (content,) = elements(der, tag)
     return content
 
 
 def elements(der: bytes, *tags: int) -> list[bytes]:
-    """Return the contents of elements of these *tags* (X.690).  Raises ValueError."""
+    """Return the contents of the elements in *der* (X.690), which have these *tags*.
+
+    Raises ValueError.
+    """
     contents = []
     for tag in tags:
         size, start = der[1], 2
@@ -135,7 +141,7 @@ def is_signed(
 ) -> bool:
     """Return whether OSS signed a report that it sends to *target*.
 
-    That is the path and the query as OSS was told them, whatever a proxy made of them.
+    *target* is the path and query that OSS was told, even if a proxy changed them.
     """
     try:
         signature = base64.b64decode(authorization, validate=True)
@@ -147,7 +153,7 @@ def is_signed(
 
 
 def is_key_of_oss(place: str) -> bool:
-    """Return whether x-oss-pub-key-url names a key of OSS."""
+    """Return whether *place*, an x-oss-pub-key-url, names a key of OSS."""
     try:
         url = base64.b64decode(place, validate=True).decode("ascii")
     except ValueError:
@@ -160,7 +166,7 @@ def is_key_of_oss(place: str) -> bool:
 
 @dataclass(frozen=True)
 class Ticket:
-    """For whom and for what a report counts."""
+    """The user, the objects and the time for which a report counts."""
 
     grant: str  # its path
     user: str  # "" where nobody logs in
@@ -169,14 +175,14 @@ class Ticket:
     until: int  # unix seconds
 
     def sealed(self, secret: bytes) -> str:
-        """Return the ticket as a text that only who knows *secret* can make."""
+        """Return the ticket as a text that cannot be made without *secret*."""
         content = json.dumps(asdict(self), separators=(",", ":")).encode()
         text = base64.urlsafe_b64encode(content).decode("ascii")
         return f"{text}.{seal(secret, text)}"
 
 
 def seal(secret: bytes, text: str) -> str:
-    """Return what proves that we wrote *text* on a ticket."""
+    """Return the proof that we wrote *text* on a ticket."""
     digest = hmac.digest(secret, b"sts-server ticket " + text.encode(), "sha256")
     return base64.urlsafe_b64encode(digest).decode("ascii").rstrip("=")
 
@@ -188,37 +194,41 @@ def open_ticket(secrets: Iterable[bytes], sealed: str) -> Ticket:
         hmac.compare_digest(proof.encode(), seal(secret, text).encode())
         for secret in secrets
     ):
-        raise ValueError("its ticket is not one of ours")
+        raise ValueError("its ticket was not issued by this server")
     try:
         return Ticket(**json.loads(base64.urlsafe_b64decode(text)))
     except TypeError:
-        raise ValueError("its ticket is of another version") from None
+        raise ValueError("its ticket was issued by another version") from None
 
 
-# --- What a client passes to OSS ------------------------------------------------
+# --- Passed from a client to OSS ------------------------------------------------
 
 
 class CallbackStrings(NamedTuple):
-    """What a client passes to OSS with an upload, in base64.
+    """The texts that a client passes to OSS with an upload, in Base64.
 
-    As headers they are x-oss-callback and x-oss-callback-var, as parameters of a URL
-    callback and callback-var.  A form has the field callback, and one for the ticket.
+    They are sent as the headers x-oss-callback and x-oss-callback-var, or as the
+    parameters callback and callback-var of a URL.  A form has the field callback, and
+    one for the ticket.
     """
 
     callback: str
     variables: str
-    ticket: str  # what the variable x:ticket is
+    ticket: str  # the value of the variable x:ticket
 
     @classmethod
     def of(cls, url: str, variables: Iterable[str], ticket: str) -> CallbackStrings:
-        """Return what has OSS post to *url*; the client has *variables* of its own."""
+        """Return the texts with which OSS posts to *url*.
+
+        *variables* are the names of those that the client sets itself.
+        """
         return cls(callback_of(url, variables), variables_of(ticket), ticket)
 
 
 def callback_of(url: str, variables: Iterable[str]) -> str:
-    """Return the text for x-oss-callback, or the form field callback.
+    """Return the text for x-oss-callback, or for the form field callback.
 
-    OSS then posts REPORTED, the ticket and the client's own *variables*.
+    It makes OSS post REPORTED, the ticket and the client's own *variables*.
     """
     wanted = [f"{name}=${{{theirs}}}" for name, theirs in REPORTED.items()]
     wanted += [f"{name}=${{{name}}}" for name in (TICKET, *variables)]
@@ -236,18 +246,18 @@ def variables_of(ticket: str) -> str:
 
 
 def base64_json(document: Mapping[str, str]) -> str:
-    """Return *document* as OSS wants it in a header."""
+    """Return *document* as JSON in Base64, the form that OSS takes in a header."""
     content = json.dumps(document, ensure_ascii=False, separators=(",", ":"))
     return base64.b64encode(content.encode()).decode("ascii")
 
 
-# --- What OSS posts -------------------------------------------------------------
+# --- Posted by OSS --------------------------------------------------------------
 
 
 def read_report(body: bytes) -> dict[str, str]:
     """Return the names and values of a report.
 
-    Raises ValueError unless each name stands there once, and all of REPORTED do.
+    Raises ValueError unless each name is there only once, and all of REPORTED are.
     """
     try:
         pairs = parse_qsl(
@@ -261,7 +271,7 @@ def read_report(body: bytes) -> dict[str, str]:
         raise ValueError("it is not a form in UTF-8") from None
     report = dict(pairs)
     if len(report) < len(pairs):
-        raise ValueError("a name stands there twice")
+        raise ValueError("it has a name twice")
     if not {*REPORTED, TICKET} <= set(report):
-        raise ValueError("it lacks what OSS was told to say")
+        raise ValueError("it lacks a value that OSS was told to report")
     return report

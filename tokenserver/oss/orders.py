@@ -1,10 +1,10 @@
-"""What a client asks to have signed, checked against the terms of its grant.
+"""A client's request for a signature, checked against the terms of its grant.
 
     ?filename=cat.jpg&content_type=image/jpeg&size=70000    an upload
     ?object=users/alice/cat.jpg&process=style/thumb         a download
 
-What the terms do not allow is refused before anything is signed, so that a client hears
-of it before it uploads.
+A request that the terms do not allow is refused before anything is signed, so that the
+client is told before it uploads.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from tokenserver.oss.terms import POST_FORM, Terms
 
 PARAMETERS = ("filename", "content_type", "size", "object", "process")
 SIZE = re.compile(r"[0-9]{1,15}")
-# RFC 6838, section 4.2, and the one parameter that texts have
+# RFC 6838, section 4.2, and charset, the one parameter that is allowed
 CONTENT_TYPE = re.compile(
     r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}"
     r"(; ?charset=[a-z0-9_-]{1,40})?"
@@ -41,7 +41,7 @@ FORBID_OVERWRITE = {"x-oss-forbid-overwrite": "true"}
 
 
 class InvalidParameter(RequestError):
-    """Its query has something that cannot be read."""
+    """A parameter of the query cannot be read."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "InvalidParameter"
@@ -49,15 +49,15 @@ class InvalidParameter(RequestError):
 
 
 class InvalidObjectName(RequestError):
-    """It asks for an object of which nothing is signed."""
+    """The request names no object, or one that is not allowed."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "InvalidObjectName"
-    message = "There is no signature for such an object."
+    message = "This object name is not allowed."
 
 
 class ContentTypeNotAllowed(RequestError):
-    """It wants to upload what its grant does not allow."""
+    """The grant does not allow uploads of this content type."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "ContentTypeNotAllowed"
@@ -65,35 +65,35 @@ class ContentTypeNotAllowed(RequestError):
 
 
 class EntityTooLarge(RequestError):
-    """It wants to upload more than its grant allows."""
+    """The upload is larger than the grant allows."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "EntityTooLarge"
-    message = "This is more than is allowed."
+    message = "The upload is too large."
 
 
 class EntityTooSmall(RequestError):
-    """It wants to upload less than its grant allows."""
+    """The upload is smaller than the grant allows."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "EntityTooSmall"
-    message = "This is less than is allowed."
+    message = "The upload is too small."
 
 
 class ProcessNotAllowed(RequestError):
-    """It wants an object processed as its grant does not allow."""
+    """The grant does not allow this processing of the object."""
 
     status = HTTPStatus.BAD_REQUEST
     code = "ProcessNotAllowed"
     message = "This process is not allowed."
 
 
-# --- What a client asks for -----------------------------------------------------
+# --- Reading the request --------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Folder:
-    """What a user may upload to or download from."""
+    """The folder of a bucket that a user may upload to or download from."""
 
     bucket: Bucket
     prefix: str  # of the names of all objects
@@ -101,7 +101,7 @@ class Folder:
 
 
 def read_parameters(query: str) -> dict[str, str]:
-    """Return those of PARAMETERS that *query* has.  Raises RequestError."""
+    """Return the PARAMETERS that *query* has.  Raises RequestError."""
     found: dict[str, str] = {}
     for pair in query.split("&"):
         name, _, value = pair.partition("=")
@@ -109,7 +109,7 @@ def read_parameters(query: str) -> dict[str, str]:
         if name not in PARAMETERS:
             continue
         if name in found:
-            raise InvalidParameter(f"{name} may be in the query once.")
+            raise InvalidParameter(f"{name} may be in the query only once.")
         try:
             found[name] = decoded(value, "strict")
         except ValueError:
@@ -118,7 +118,10 @@ def read_parameters(query: str) -> dict[str, str]:
 
 
 def decoded(text: str, errors: str = "replace") -> str:
-    """Return a part of a query decoded.  Raises ValueError if it is not UTF-8."""
+    """Return *text*, a part of a query, decoded.
+
+    Raises ValueError if it is not UTF-8 and *errors* is "strict".
+    """
     return unquote_to_bytes(text.replace("+", " ").encode("latin-1")).decode(
         errors=errors
     )
@@ -127,7 +130,7 @@ def decoded(text: str, errors: str = "replace") -> str:
 def object_name(
     terms: Terms, folder: Folder, asked: Mapping[str, str], now: float
 ) -> str:
-    """Return the name of the object, "" if a form leaves it to its client.
+    """Return the name of the object, "" if the client fills it into the form.
 
     Raises RequestError.
     """
@@ -164,7 +167,7 @@ def checked(parameter: str, name: str) -> str:
 
 
 def content_type(terms: Terms, asked: Mapping[str, str]) -> str:
-    """Return the type of the upload, "" if that is left to its client.
+    """Return the content type of the upload, "" if the client chooses it.
 
     Raises RequestError.
     """
@@ -179,23 +182,26 @@ def content_type(terms: Terms, asked: Mapping[str, str]) -> str:
         return terms.content_types[0]
     if not found and terms.content_types and not can_leave_type(terms):
         raise ContentTypeNotAllowed(
-            f"Say with ?content_type=... which it is, {types_text(terms)}."
+            f"Say with ?content_type=... which type it is: {types_text(terms)}."
         )
     return found
 
 
 def types_text(terms: Terms) -> str:
-    """Return the types that *terms* allow, for a message."""
+    """Return the content types that *terms* allow, for a message."""
     return " or ".join(terms.content_types)
 
 
 def is_one(terms: Terms) -> bool:
-    """Return whether *terms* allow one type."""
+    """Return whether *terms* allow only one content type."""
     return len(terms.content_types) == 1 and not terms.content_types[0].endswith("*")
 
 
 def can_leave_type(terms: Terms) -> bool:
-    """Return whether a form can leave the type to its client, and limit it."""
+    """Return whether a form can let the client choose one of the allowed types.
+
+    Its policy can have a list of types or one wildcard, not both.
+    """
     has_wildcard = any(allowed.endswith("*") for allowed in terms.content_types)
     return terms.type == POST_FORM and (
         not has_wildcard or len(terms.content_types) == 1
@@ -203,7 +209,7 @@ def can_leave_type(terms: Terms) -> bool:
 
 
 def check_size(terms: Terms, asked: Mapping[str, str]) -> None:
-    """Raise RequestError for a size that the form would not take."""
+    """Raise RequestError if the form would not take an upload of this size."""
     text = asked.get("size", "")
     if not text:
         return
@@ -216,7 +222,7 @@ def check_size(terms: Terms, asked: Mapping[str, str]) -> None:
 
 
 def process_of(terms: Terms, asked: Mapping[str, str]) -> str:
-    """Return how the object is to be processed, "" for not at all.
+    """Return the x-oss-process of a download, "" if there is none.
 
     Raises RequestError.
     """
@@ -227,27 +233,27 @@ def process_of(terms: Terms, asked: Mapping[str, str]) -> str:
     return process
 
 
-# --- What is signed for it ------------------------------------------------------
+# --- Signing --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Order:
-    """A form or a URL that is complete but for the key pair."""
+    """A form or a URL that only lacks its signature."""
 
     terms: Terms
     folder: Folder
-    object_name: str  # "" if a form leaves it to its client, below the folder
-    content_type: str  # "" if it is left to the client
+    object_name: str  # "" if the client chooses it, within the folder
+    content_type: str  # "" if the client chooses it
     process: str
     callback: CallbackStrings | None  # pinned by the signature
 
     @property
     def text(self) -> str:
-        """What it is for, for the log."""
+        """The method and the object, for the log."""
         return f"{self.terms.method} {self.object_name or f'{self.folder.prefix}*'}"
 
     def form(self, signer: Signer, until: int) -> dict[str, str]:
-        """Return the fields of a form, in the order they are sent in."""
+        """Return the fields of the form, in the order in which they are sent."""
         fields = {"key": self.object_name} if self.object_name else {}
         fields["success_action_status"] = "200"
         if self.terms.forbid_overwrite:
@@ -259,14 +265,14 @@ class Order:
         return sign_form(signer, fields, self.conditions(), until)
 
     def conditions(self) -> list[Condition]:
-        """Return what the policy of a form demands of what the client fills in."""
+        """Return the policy conditions for the fields that the client fills in."""
         terms = self.terms
         found: list[Condition] = [{"bucket": self.folder.bucket.name}]
         if not self.object_name:
             found.append(["starts-with", "$key", self.folder.prefix])
         found.append(["content-length-range", terms.min_size, terms.max_size])
         if terms.content_types and not self.content_type:
-            # OSS stores what this field says, before what the part of the file says.
+            # For OSS this field takes precedence over the type of the file's own part.
             name, allowed = "$x-oss-content-type", terms.content_types
             if allowed[0].endswith("*"):
                 found.append(["starts-with", name, allowed[0][:-1]])
@@ -276,7 +282,7 @@ class Order:
 
     @property
     def headers(self) -> dict[str, str]:
-        """What has to be sent along with a URL as it is."""
+        """The headers that the client has to send, unchanged, with the URL."""
         headers = {"Content-Type": self.content_type} if self.content_type else {}
         return headers | (FORBID_OVERWRITE if self.terms.forbid_overwrite else {})
 
@@ -304,7 +310,7 @@ def order_of(
     now: float,
     callback: CallbackStrings | None = None,
 ) -> Order:
-    """Return what *query* asks for within *folder*, at the unix time *now*.
+    """Return the order in *query* for an object in *folder*, at the unix time *now*.
 
     *callback* makes OSS report the upload.  Raises RequestError.
     """

@@ -1,7 +1,7 @@
-"""Signature V4 of OSS for what a client does without a key pair: forms and URLs.
+"""Signature V4 of OSS for forms and URLs, which clients use without a key pair.
 
-Whoever has a signed form or URL can do what was signed, until it ends, and nothing
-else; the secret stays here.
+Anyone who has a signed form or URL can do what was signed, until it expires, and
+nothing else.  The secret stays here.
 
 Sources: "Signature version 4 (recommended)": "Include a V4 signature in a URL",
 "PostObject" (OSS API reference); vectors of the SDK alibabacloud_oss_v2.
@@ -22,8 +22,8 @@ from urllib.parse import quote
 from tokenserver.oss.bucket import Bucket
 
 ALGORITHM = "OSS4-HMAC-SHA256"
-MAX_SECONDS = 7 * 24 * 3600  # for which a form or URL may be good
-UNRESERVED = "-._~"  # what is not percent-encoded, beside letters and digits
+MAX_SECONDS = 7 * 24 * 3600  # for which a form or URL may be valid
+UNRESERVED = "-._~"  # not percent-encoded, like letters and digits
 
 Condition = dict[str, str] | list[Any]  # of a form's policy
 
@@ -40,17 +40,17 @@ class Signer:
 
     @property
     def date(self) -> str:
-        """The moment as V4 has it, in UTC."""
+        """The moment in the format of V4, in UTC."""
         return time.strftime("%Y%m%dT%H%M%SZ", time.gmtime(self.now))
 
     @property
     def scope(self) -> str:
-        """What the signature is good for, beside what is signed."""
+        """The day, region and service for which the signature is valid."""
         return f"{self.date[:8]}/{self.region}/oss/aliyun_v4_request"
 
     @property
     def credential(self) -> str:
-        """Whose signature it is, and its scope."""
+        """The AccessKeyId and the scope."""
         return f"{self.access_key_id}/{self.scope}"
 
     def sign(self, text: str) -> str:
@@ -67,10 +67,10 @@ def sign_form(
     conditions: Sequence[Condition],
     until: int,
 ) -> dict[str, str]:
-    """Return the fields of a form, in the order they are sent in; the file comes last.
+    """Return the fields of a form in the order in which they are sent, before the file.
 
-    Its policy pins each of *fields*, and has *conditions* on those that a client fills
-    in.  It is good until the unix time *until*.
+    Its policy pins each of *fields*, and has *conditions* for the fields that a client
+    fills in.  It is valid until the unix time *until*.
     """
     own = {
         "x-oss-signature-version": ALGORITHM,
@@ -91,11 +91,12 @@ def sign_form(
 
 @dataclass(frozen=True)
 class Presigned:
-    """A request that is to be signed in its URL.
+    """A request whose URL is to be signed.
 
-    *headers* have to be sent as they are; all of them are signed, so they have to be
-    Content-Type, Content-MD5 or of x-oss-.  *query* is what the URL has beside the
-    signature, such as x-oss-process; an empty value has no "=".
+    The client must send *headers* unchanged.  All of them are signed, so each must be
+    Content-Type, Content-MD5 or begin with x-oss-.  *query* has the parameters besides
+    the signature, such as x-oss-process; one with an empty value is written without
+    "=".
     """
 
     method: str
@@ -103,7 +104,7 @@ class Presigned:
     object_name: str
     headers: Mapping[str, str]
     query: Mapping[str, str]
-    seconds: int  # for which it is good, at most MAX_SECONDS
+    seconds: int  # for which it is valid, at most MAX_SECONDS
 
 
 def sign_url(signer: Signer, request: Presigned) -> str:
@@ -116,8 +117,8 @@ def sign_url(signer: Signer, request: Presigned) -> str:
         "x-oss-expires": str(request.seconds),
         "x-oss-security-token": signer.security_token,
     }
-    # By name, not by the whole text: callback comes before callback-var, though "="
-    # comes after "-".
+    # Sorted by name, not by the text "name=value": callback comes before callback-var,
+    # although "=" comes after "-".
     pairs = sorted((encode(name), encode(text)) for name, text in query.items())
     parameters = "&".join(f"{name}={text}" if text else name for name, text in pairs)
     headers = sorted(

@@ -1,4 +1,4 @@
-"""What a grant signs, and the limits that it sets."""
+"""The kind of a grant, and the limits of the forms or URLs that it signs."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ MAX_OBJECT_BYTES = 5 * 2**30  # of PutObject and PostObject
 
 @dataclass(frozen=True)
 class Terms:
-    """What the forms or URLs of a grant are good for."""
+    """The limits of the forms or URLs of a grant."""
 
     type: str  # POST_FORM or PRESIGNED_URL
     method: str  # of HTTP: POST, PUT or GET
     seconds: int  # for which each is valid
     min_size: int = 0  # bytes
     max_size: int = MAX_OBJECT_BYTES
-    content_types: tuple[str, ...] = ()  # such as image/png or image/*; none is any
+    content_types: tuple[str, ...] = ()  # such as image/png or image/*; () allows any
     forbid_overwrite: bool = False
     object_name: str = ""  # the template of names that the server chooses
     processes: tuple[str, ...] = ()  # values of x-oss-process
@@ -26,12 +26,12 @@ class Terms:
 
     @property
     def action(self) -> str:
-        """What the signing token has to be allowed."""
+        """The action that the signing token must be allowed."""
         return "oss:GetObject" if self.method == "GET" else "oss:PutObject"
 
     @property
     def limits_size(self) -> bool:
-        """Whether there is a size that OSS would take and the grant does not."""
+        """Whether the grant refuses a size that OSS would take."""
         return (self.min_size, self.max_size) != (0, MAX_OBJECT_BYTES)
 
     @property
@@ -52,7 +52,7 @@ class Terms:
         )
 
     def shown(self) -> dict[str, object]:
-        """Return what a client may want to know before it asks."""
+        """Return the terms as /upload-config shows them to a client."""
         found: dict[str, object] = {
             "type": self.type,
             "method": self.method,

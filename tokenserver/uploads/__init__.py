@@ -1,13 +1,13 @@
-"""Uploads that OSS reports: which reports count, and what becomes of them.
+"""Uploads reported by OSS: checked, counted once, recorded and forwarded.
 
-    receive.py   POST of OSS -> Upload, or why it does not count
-    seen.py      which reports have counted already
+    receive.py   a POST from OSS -> Upload, or the reason why it does not count
+    seen.py      the reports that have counted already
     records.py   a line of JSON for each upload, in UploadsFile
-    retries.py   what waits to be forwarded, and when it is tried again
+    retries.py   the queue of uploads to forward, and the times of the next attempts
     post.py      one POST to the operator's backend
-    forward.py   ForwardUrl: each upload to the backend, in the background
-    uploads.py   all of it together, and the counts
+    forward.py   ForwardUrl: sends each upload to the backend, in the background
+    uploads.py   puts these together, and counts
 
-Whatever the disk and the backend do, OSS has its answer within a second: it waits for
-5 s, and a client that uploads waits with it.
+However slow the disk or the backend is, OSS gets its reply within a second.  OSS waits
+up to 5 s for it, and the uploading client waits too.
 """

@@ -1,8 +1,9 @@
-"""ForwardUrl: each upload is posted to the operator's backend, in the background.
+"""ForwardUrl: posts each upload to the operator's backend, in the background.
 
-The body is the line that UploadsFile has.  Upload-Signature proves that it comes from
-here: sha256= and the HMAC-SHA256 of the body in hex, with the first secret of
-SecretFile.  Idempotency-Key is the id of the upload, the same whenever it is tried.
+The body is the same line as in UploadsFile.  The header Upload-Signature proves that it
+comes from this server: sha256= and the HMAC-SHA256 of the body in hex, with the first
+secret of SecretFile.  Idempotency-Key is the id of the upload, the same in every
+attempt.
 
 Source: "The Idempotency-Key HTTP Header Field" (draft of the IETF).
 """
@@ -26,15 +27,18 @@ from tokenserver.uploads.retries import LIFE_SECONDS, Item, RetryQueue
 
 logger = logging.getLogger(__name__)
 
-WORKERS = 4  # so that one slow answer does not hold the others up
-QUIET_SECONDS = 10.0  # between two lines about the same
-LOOK_SECONDS = 10.0  # between two looks for what has waited too long
+WORKERS = 4  # so that one slow answer does not delay the others
+QUIET_SECONDS = 10.0  # between two log lines about failures
+LOOK_SECONDS = 10.0  # between two searches for expired documents
 
 Post = Callable[[Url, Mapping[str, str], bytes], None]
 
 
 class Forwarder:
-    """Posts documents to the ForwardUrl that *current* returns when they are tried."""
+    """Posts documents to a backend.
+
+    *current* returns the callback settings, whose ForwardUrl is read for each attempt.
+    """
 
     def __init__(
         self,
@@ -52,17 +56,17 @@ class Forwarder:
         self._queue = RetryQueue() if queue is None else queue
         self._workers: list[threading.Thread] = []
         self._is_closing = False
-        self._is_failing = False  # as the log has it
+        self._is_failing = False  # according to the last log line
         self._quiet_until = self._next_look = -float("inf")
         self.outcomes = Tally()  # Delivered and Lost
 
     @property
     def waiting(self) -> int:
-        """How many documents are not there yet."""
+        """The number of documents that are not delivered yet."""
         return len(self._queue)
 
     def put(self, document_id: str, name: str, body: bytes) -> None:
-        """Forward *body* as soon as may be; *name* is for the log."""
+        """Forward *body* as soon as possible; *name* is for the log."""
         item = Item(document_id, name, body, self._clock())
         with self._lock:
             has_room = not self._is_closing and self._queue.add(item)
@@ -70,7 +74,9 @@ class Forwarder:
                 self._start_worker()
                 self._lock.notify()
         if not has_room:
-            item.reason = "the server ends" if self._is_closing else "too many wait"
+            item.reason = (
+                "the server is stopping" if self._is_closing else "the queue is full"
+            )
             self._lose([item])
 
     def work_once(self) -> bool:
@@ -86,7 +92,7 @@ class Forwarder:
             return False
         callback = self._current()
         if callback is None or callback.forward_url is None:
-            item.reason = "ForwardUrl is gone"
+            item.reason = "ForwardUrl was removed from the configuration"
             with self._lock:
                 self._queue.succeeded(item)
             self._lose([item])
@@ -109,7 +115,7 @@ class Forwarder:
         return True
 
     def close(self, seconds: float) -> None:
-        """Try what waits once more, within *seconds*; the rest is lost."""
+        """Try each waiting document once more, within *seconds*; the rest are lost."""
         deadline = time.monotonic() + seconds
         with self._lock:
             self._is_closing = True
@@ -128,7 +134,7 @@ class Forwarder:
         """Start another worker if there is work for it.  Called with the lock held."""
         if len(self._workers) < min(self._most_workers, len(self._queue)):
             worker = threading.Thread(target=self._run, name="forward", daemon=True)
-            with contextlib.suppress(RuntimeError):  # the system has no thread for it
+            with contextlib.suppress(RuntimeError):  # no more threads
                 worker.start()
                 self._workers.append(worker)
 
@@ -146,19 +152,19 @@ class Forwarder:
     def _note_success(self, item: Item, url: Url) -> None:
         with self._lock:
             self._queue.succeeded(item)
-            self._lock.notify_all()  # those that waited while it was down
+            self._lock.notify_all()  # workers that waited while the backend was down
             is_news = self._is_failing
             self._is_failing = False
         self.outcomes.add("Delivered")
         if is_news:
-            logger.warning("uploads are forwarded to %s again", place(url))
+            logger.warning("uploads can be forwarded to %s again", place(url))
 
     def _note_failure(self, item: Item, error: PostFailed, url: Url) -> None:
         item.reason = str(error)
         with self._lock:
             now = self._clock()
             lost = [] if self._queue.failed(item, now, error.is_backend) else [item]
-            if self._is_closing and error.is_backend:  # the others would fare no better
+            if self._is_closing and error.is_backend:  # the others would fail too
                 lost += self._queue.clear()
             self._lock.notify_all()
             is_news = now >= self._quiet_until
@@ -168,7 +174,8 @@ class Forwarder:
             waiting = len(self._queue)
         if is_news:
             logger.warning(
-                "an upload cannot be forwarded to %s: %s; %d wait, each for %g minutes",
+                "cannot forward an upload to %s: %s; %d are waiting, each for up to %g "
+                "minutes",
                 place(url),
                 printable(str(error)),
                 waiting,
@@ -177,11 +184,11 @@ class Forwarder:
         self._lose(lost)
 
     def _lose(self, items: Iterable[Item]) -> None:
-        """Log what will not arrive."""
+        """Count and log documents that will not be delivered."""
         for item in items:
             self.outcomes.add("Lost")
             logger.error(
-                "upload %s of %s was not forwarded, and is lost: %s",
+                "upload %s of %s could not be forwarded and is lost: %s",
                 item.id,
                 printable(item.name),
                 printable(item.reason),
@@ -189,9 +196,10 @@ class Forwarder:
 
 
 def fields(document_id: str, body: bytes, secret: bytes) -> dict[str, str]:
-    """Return the header of a document.
+    """Return the header fields for a document.
 
-    No ticket is sealed by what it says: that begins with another text than a document.
+    Tickets are signed with the same secret, but their signed text begins differently,
+    so this signature cannot seal one.
     """
     digest = hmac.new(secret, body, hashlib.sha256).hexdigest()
     return {
@@ -202,5 +210,5 @@ def fields(document_id: str, body: bytes, secret: bytes) -> dict[str, str]:
 
 
 def place(url: Url) -> str:
-    """Return *url* for the log: its query may hold a secret."""
+    """Return *url* for the log, without its query, which may hold a secret."""
     return printable(f"{url.base.text}{url.path}")

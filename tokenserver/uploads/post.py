@@ -1,9 +1,9 @@
-"""One POST to the operator's backend, within a time and to an address that may be.
+"""One POST to the operator's backend, with a time limit and a check of its address.
 
-The name in ForwardUrl is resolved here, and the address that was looked at is the one
-that is connected to: a name that somebody else controls cannot lead to this machine, or
-to where the cloud hands out the machine's own credentials.  Only the status of the
-answer is used.  Redirects are not followed, and no proxy is asked.
+The host name in ForwardUrl is resolved here, and the connection goes to the address
+that was checked.  So someone who controls the name cannot make it lead to this machine,
+or to the address where the cloud hands out the machine's own credentials.  Only the
+status of the answer is used.  Redirects are not followed, and proxies are not used.
 
 Source: "Instance metadata" (ECS documentation), RFC 9112 (HTTP/1.1).
 """
@@ -23,21 +23,21 @@ from tokenserver.hosts import Url
 from tokenserver.httpd.origins import Address, address_of
 
 ATTEMPT_SECONDS = 5.0  # for connection, TLS, request and answer together
-LINGER_SECONDS = 0.5  # for the rest of an answer whose status is there
+LINGER_SECONDS = 0.5  # for the rest of an answer after its head
 MAX_ANSWER_BYTES = 64 * 1024
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] ([1-9][0-9]{2})[ \r]")
-# Where ECS and other clouds hand out credentials, beside link-local addresses
+# ECS and other clouds hand out credentials at these, and at link-local addresses
 METADATA = (
     ipaddress.ip_address("100.100.100.200"),
     ipaddress.ip_address("fd00:ec2::254"),
 )
-AT_FAULT = (408, 429)  # it is not the document, as with 5xx
+AT_FAULT = (408, 429)  # the fault of the backend, not of the document, like 5xx
 
 
 class PostFailed(Exception):
-    """The document did not arrive; the text says why.
+    """The document was not delivered; the text says why.
 
-    *is_backend* says that another document would have fared no better.
+    *is_backend* means that any other document would have failed too.
     """
 
     def __init__(self, reason: str, is_backend: bool = True) -> None:
@@ -59,7 +59,7 @@ def post(url: Url, fields: Mapping[str, str], body: bytes) -> None:
         raise PostFailed(reason_of(error)) from None
     match = STATUS_LINE.match(answer)
     if not match:
-        raise PostFailed("what answered does not speak HTTP/1.1")
+        raise PostFailed("the answer is not HTTP/1.1")
     status = int(match[1])
     if not 200 <= status < 300:
         note = "; redirects are not followed" if 300 <= status < 400 else ""
@@ -68,7 +68,7 @@ def post(url: Url, fields: Mapping[str, str], body: bytes) -> None:
 
 
 def head(url: Url, fields: Mapping[str, str], body: bytes) -> bytes:
-    """Return the head of a request."""
+    """Return the head of the request, with the empty line that ends it."""
     lines = [
         f"POST {url.target} HTTP/1.1",
         f"Host: {url.base.authority}",
@@ -89,10 +89,10 @@ def left(deadline: float) -> float:
 
 
 def read_answer(opened: socket.socket, deadline: float) -> bytes:
-    """Return an answer, or its beginning if all of it takes too long.  Raises OSError.
+    """Return the answer, or its beginning if the rest takes too long.  Raises OSError.
 
-    The connection is not cut as soon as the status is there: some backends take that
-    for a client that did not wait.
+    The connection is not closed as soon as the status is known, because some backends
+    would take that for a client that gave up.
     """
     answer = b""
     while b"\r\n\r\n" not in answer and len(answer) < MAX_ANSWER_BYTES:
@@ -112,9 +112,9 @@ def read_answer(opened: socket.socket, deadline: float) -> bytes:
 
 @contextlib.contextmanager
 def connection(url: Url, deadline: float) -> Iterator[socket.socket]:
-    """Give a connection to the host of *url*, in TLS if it says so.
+    """Open a connection to the host of *url* for the block, in TLS for https.
 
-    Raises PostFailed for an address that may not be, and OSError.
+    Raises PostFailed for an address that is not allowed, and OSError.
     """
     host = url.base.host.strip("[]")
     port = url.base.port or (443 if url.base.scheme == "https" else 80)
@@ -130,14 +130,15 @@ def connection(url: Url, deadline: float) -> Iterator[socket.socket]:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return what certificates are checked with."""
+    """Return the context that checks certificates by the system's roots."""
     return ssl.create_default_context()
 
 
 def address(host: str, port: int) -> str:
     """Return the address to connect to.  Raises PostFailed, OSError.
 
-    One that stands in ForwardUrl itself is what the operator means, localhost too.
+    An address in ForwardUrl itself, or localhost, is always allowed: the operator chose
+    it.
     """
     found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [str(sockaddr[0]) for _, _, _, _, sockaddr in found]
@@ -147,8 +148,8 @@ def address(host: str, port: int) -> str:
         if not is_forbidden(address_of(candidate)):
             return candidate
     raise PostFailed(
-        f"{host} is {addresses[0]}, an address of this machine or its network; if "
-        "that is meant, write the address itself into ForwardUrl"
+        f"{host} resolves to {addresses[0]}, an address of this machine or its "
+        "network; if that is intended, put the address itself into ForwardUrl"
     )
 
 
@@ -162,7 +163,7 @@ def is_address(host: str) -> bool:
 
 
 def is_forbidden(found: Address) -> bool:
-    """Return whether a name must not lead to the address."""
+    """Return whether a host name must not resolve to this address."""
     return (
         found.is_loopback
         or found.is_link_local
@@ -173,11 +174,11 @@ def is_forbidden(found: Address) -> bool:
 
 
 def reason_of(error: Exception) -> str:
-    """Return why there was no answer, without a part of it."""
+    """Return the reason of *error* for the log, without text from the backend."""
     if isinstance(error, ssl.SSLCertVerificationError):
         return f"TLS failed: {error.verify_message}"
     if isinstance(error, ssl.SSLError):
         return f"TLS failed: {error.reason or 'no common version'}"
     if isinstance(error, socket.gaierror):
-        return "its name cannot be resolved"
+        return "the host name cannot be resolved"
     return getattr(error, "strerror", None) or type(error).__name__

@@ -1,9 +1,10 @@
-"""Reports of OSS: whether one counts, and what it says.
+"""Reading the reports of OSS, and checking that they count.
 
-Anyone can post to the URL.  A report counts if OSS signed it, which it does for buckets
-of everybody, and if it has a ticket of ours that fits: of a grant that still reports,
-for the bucket and the folder that the object is in, and not over.  A client who holds a
-token writes the rest of the report itself, so size and type are the client's word.
+Anyone can post to the URL.  A report counts if OSS signed it, which it does for
+everybody's buckets, and if it has a matching ticket of ours: one that has not expired,
+for the object's bucket and folder, and for a grant that still has a callback.  A client
+with a token can write the rest of the report itself, so size and type are only the
+client's word.
 
 Source: "Callback" (OSS API reference), "Object naming" (OSS documentation).
 """
@@ -33,21 +34,21 @@ from tokenserver.oss.callback import (
 MAX_OBJECT_BYTES = 1023  # of a name
 MAX_VALUE = 1024  # characters of any other value
 SIZE = re.compile(r"[0-9]{1,15}")
-PIXELS = re.compile(r"[0-9]{0,9}")  # empty for what is not a picture
+PIXELS = re.compile(r"[0-9]{0,9}")  # empty if the object is not a picture
 
 
 class ReportRefused(RequestError):
-    """It does not prove that OSS reports an upload of ours.  *detail* says why."""
+    """The report does not count; *detail* says why, for the log alone."""
 
     status = HTTPStatus.FORBIDDEN
     code = "ReportRefused"
-    message = "This is where OSS reports uploads."
+    message = "Only OSS may report uploads here."
 
 
 def upload_of(
     request: Request, callback: Callback, config: Config, now: float
 ) -> Upload:
-    """Return what *request* reports at *now*, in unix seconds.
+    """Return the upload that *request* reports at *now*, in unix seconds.
 
     Raises ReportRefused.
     """
@@ -85,15 +86,15 @@ def upload_of(
 
 
 def refused(reason: str) -> ReportRefused:
-    """Return the error for a report that does not count, for a *reason*."""
+    """Return the error for a report that does not count; *reason* is for the log."""
     return ReportRefused(detail=reason)
 
 
 def check_signature(request: Request, callback: Callback) -> None:
     """Raise ReportRefused unless OSS posted *request*.
 
-    A signature covers the path that OSS was told.  If a proxy changed it, the path here
-    is another, and that of Url is what counts.
+    The signature covers the path that OSS was told.  A proxy may have changed the path
+    of the request, so the path of Callback.Url is used.
     """
     fields = request.fields
     content_type = fields.get("content-type", "").partition(";")[0].strip().lower()
@@ -101,32 +102,32 @@ def check_signature(request: Request, callback: Callback) -> None:
         raise refused("its Content-Type is not that of a form")
     place = fields.get("x-oss-pub-key-url", "")
     if not callback.has_own_key and not is_key_of_oss(place):
-        raise refused("its x-oss-pub-key-url is not where OSS has its keys")
+        raise refused("its x-oss-pub-key-url does not name a key of OSS")
     authorization = fields.get("authorization", "")
     target = callback.url.target
     if not is_signed(callback.keys, authorization, target, request.body):
         raise refused(
-            "OSS did not sign it, or was told another URL, or a proxy changed the body"
+            "OSS did not sign it, OSS was told another URL, or a proxy changed the body"
         )
 
 
 def check_ticket(ticket: Ticket, config: Config, now: float) -> None:
-    """Raise ReportRefused unless *ticket* is still good."""
+    """Raise ReportRefused unless *ticket* is still valid."""
     grant = config.grants.get(ticket.grant)
     if not grant or not grant.callback or not grant.bucket:
-        raise refused(f"its ticket is for {ticket.grant}, where nothing is reported")
+        raise refused(f"its ticket is for {ticket.grant}, which has no callback now")
     if grant.bucket.name != ticket.bucket:
         raise refused(f"its ticket is for {ticket.bucket}, which is not BucketName")
     if now >= ticket.until:
-        raise refused(f"its ticket was good until {now - ticket.until:.0f} s ago")
+        raise refused(f"its ticket expired {now - ticket.until:.0f} s ago")
 
 
 def check_report(report: Mapping[str, str], ticket: Ticket) -> None:
-    """Raise ReportRefused unless *report* is one that *ticket* is for."""
+    """Raise ReportRefused unless *report* is valid and matches *ticket*."""
     if report["bucket"] != ticket.bucket:
-        raise refused(f"its bucket is not {ticket.bucket}, as its ticket says")
+        raise refused(f"its bucket is not {ticket.bucket}, the one of its ticket")
     if not report["object"].startswith(ticket.prefix):
-        raise refused("its object is not in the folder that its ticket says")
+        raise refused("its object is not in the folder of its ticket")
     if len(report["object"].encode()) > MAX_OBJECT_BYTES:
         raise refused(f"its object has more than {MAX_OBJECT_BYTES} bytes")
     for name, value in report.items():

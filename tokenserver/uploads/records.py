@@ -1,12 +1,13 @@
-"""UploadsFile: a line of JSON for each upload, which a thread of its own appends.
+"""UploadsFile: a line of JSON for each upload, appended by a thread of its own.
 
-A line is written and handed to the system before the report is answered, unless the
-disk takes too long: then the report does not wait for it.  What cannot be written, on a
-full disk or because too much waits, is lost from the file, and counted; the report
-counts all the same.
+A line is handed to the operating system before the report is answered.  If the disk is
+slow, the reply does not wait longer than WRITE_SECONDS.  Lines that cannot be written,
+because the disk or the queue is full, are missing in the file and are counted as lost;
+their reports count all the same.
 
-The file is opened for each write, so others may rename or remove it.  When it is
-MAX_FILE_BYTES large it is renamed, with the time, and none is ever removed here.
+The file is opened for each write, so other programs may rename or remove it.  At
+MAX_FILE_BYTES it is renamed: the time is added to its name.  No file is ever removed
+here.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ logger = logging.getLogger(__name__)
 
 MAX_FILE_BYTES = 100 << 20
 MAX_WAITING_BYTES = 16 << 20
-WRITE_SECONDS = 0.5  # that a report waits for its line
+WRITE_SECONDS = 0.5  # for which a report waits until its line is written
 QUIET_SECONDS = 10.0  # between two warnings about the same
 
 
@@ -54,20 +55,20 @@ class RecordWriter:
         self._max_waiting_bytes = max_waiting_bytes
         self._lock = threading.Condition()  # guards all below
         self._waiting: deque[Line] = deque()
-        self._waiting_bytes = 0  # those that are being written too
+        self._waiting_bytes = 0  # including those being written
         self._thread: threading.Thread | None = None
         self._is_closing = False
         self._quiet_until = -float("inf")
         self.lost = 0  # lines
 
     def write(self, path: Path, content: bytes) -> None:
-        """Append the line *content* to *path*; return WRITE_SECONDS later at most."""
+        """Append the line *content* to *path*; return within WRITE_SECONDS."""
         line = Line(path, content)
         with self._lock:
             is_full = self._waiting_bytes + len(content) > self._max_waiting_bytes
             if is_full or self._is_closing or not self._has_thread():
                 self._lose(
-                    path, 1, "too much waits" if is_full else "no thread is left"
+                    path, 1, "the queue is full" if is_full else "no thread writes it"
                 )
                 return
             self._waiting.append(line)
@@ -76,7 +77,7 @@ class RecordWriter:
         line.has_ended.wait(WRITE_SECONDS)
 
     def close(self, seconds: float) -> None:
-        """Write what waits, within *seconds*; then nothing more is written."""
+        """Write the waiting lines, within *seconds*, and accept no more."""
         with self._lock:
             self._is_closing = True
             self._lock.notify()
@@ -85,7 +86,7 @@ class RecordWriter:
             thread.join(seconds)
 
     def _has_thread(self) -> bool:
-        """Start the thread, unless it runs.  Return False if the system has none."""
+        """Start the thread unless it runs; return False if the system cannot."""
         if self._thread is None:
             thread = threading.Thread(target=self._run, name="uploads", daemon=True)
             try:
@@ -111,7 +112,7 @@ class RecordWriter:
                 line.has_ended.set()
 
     def _write(self, path: Path, lines: Sequence[Line]) -> None:
-        """Append *lines*, and count those that cannot be."""
+        """Append *lines*, and count those that cannot be written."""
         content = b"".join(line.content for line in lines)
         try:
             lost, reason = append(path, content, self._max_file_bytes)
@@ -127,7 +128,7 @@ class RecordWriter:
         if time.monotonic() >= self._quiet_until:
             self._quiet_until = time.monotonic() + QUIET_SECONDS
             logger.error(
-                "%s: cannot be written: %s; %d lines are lost so far",
+                "%s: cannot be written: %s; %d lines lost so far",
                 printable(str(path)),
                 printable(reason),
                 self.lost,
@@ -135,9 +136,9 @@ class RecordWriter:
 
 
 def append(path: Path, content: bytes, max_file_bytes: int) -> tuple[int, str]:
-    """Append whole lines to *path*, which becomes *max_file_bytes* large at most.
+    """Append *content*, whole lines, to *path*, which may grow to *max_file_bytes*.
 
-    Return how many were not written whole, and why.  Raises OSError.
+    Return the number of lines that could not be written, and why.  Raises OSError.
     """
     with open_to_append(path) as file:
         if not is_too_large(file, len(content), max_file_bytes):
@@ -148,20 +149,20 @@ def append(path: Path, content: bytes, max_file_bytes: int) -> tuple[int, str]:
 
 
 def open_to_append(path: Path) -> IO[bytes]:
-    """Return the file, which its owner alone may read if it is new.  Raises OSError."""
+    """Return the file; a new one may be read by its owner alone.  Raises OSError."""
     return open(
         path, "ab+", buffering=0, opener=lambda name, flags: os.open(name, flags, 0o600)
     )
 
 
 def is_too_large(file: IO[bytes], more: int, most: int) -> bool:
-    """Return whether a file with something in it would be larger than *most*."""
+    """Return whether *more* bytes would make a file that is not empty exceed *most*."""
     found = os.fstat(file.fileno())
     return stat.S_ISREG(found.st_mode) and 0 < found.st_size > most - more
 
 
 def rename(path: Path) -> None:
-    """Give the file the time as a part of its name, unless one has that name already.
+    """Add the time to the name of the file, unless that name is taken.
 
     Raises OSError.
     """
@@ -172,10 +173,10 @@ def rename(path: Path) -> None:
 
 
 def write_lines(file: IO[bytes], content: bytes) -> tuple[int, str]:
-    """Write whole lines; return how many were not written whole, and why.
+    """Write whole lines; return the number that could not be written, and why.
 
-    What is in the file may end within a line, when a server was killed or the disk was
-    full.  Then that line is ended first, so that it takes no other with it.
+    The file may end with an incomplete line, if a server was killed or the disk was
+    full.  That line is ended first, so that the next one can be read.
     """
     lines = content.count(b"\n")
     if file.seek(0, os.SEEK_END):

@@ -1,4 +1,4 @@
-"""Which reports have counted, so that none counts twice."""
+"""The reports that have counted, so that none counts twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from tokenserver.logs import printable
 logger = logging.getLogger(__name__)
 
 MOST_SEEN = 100_000  # 15 MB; older ones are forgotten
-# What UploadsFile has, but for a line that was torn when the server was killed
+# A line of UploadsFile, except one left incomplete when the server was killed
 LINE = re.compile(rb'\{"id":"([0-9a-f]{32})",.*\}\n')
 
 
@@ -41,7 +41,7 @@ class SeenReports:
             return True
 
     def add_those_in(self, path: Path) -> None:
-        """Note the newest reports that the file *path* has, and the one before it."""
+        """Note the reports in the file *path* and in the latest renamed one."""
         for file in [*earlier_files(path)[-1:], path]:
             try:
                 for report_id in ids_in(file):
@@ -51,14 +51,14 @@ class SeenReports:
             except OSError as error:
                 reason = error.strerror or type(error).__name__
                 logger.warning(
-                    "%s: cannot be read: %s; reports that it has may count once more",
+                    "%s: cannot be read: %s; reports recorded in it may count again",
                     printable(str(file)),
                     reason,
                 )
 
 
 def ids_in(path: Path) -> Iterator[str]:
-    """Yield the ids of the uploads that the file *path* has.  Raises OSError."""
+    """Yield the ids of the uploads in the file *path*.  Raises OSError."""
     if path.exists() and not path.is_file():  # a device or a pipe, which may not end
         return
     with path.open("rb") as file:
@@ -68,7 +68,7 @@ def ids_in(path: Path) -> Iterator[str]:
 
 
 def earlier_files(path: Path) -> list[Path]:
-    """Return those that *path* was, before it grew too large, the oldest first."""
+    """Return the renamed files of *path*, the oldest first."""
     older = re.compile(re.escape(path.name) + r"\.[0-9]{8}T[0-9]{6}Z")
     with contextlib.suppress(OSError):
         return sorted(f for f in path.parent.iterdir() if older.fullmatch(f.name))

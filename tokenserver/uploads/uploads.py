@@ -1,4 +1,4 @@
-"""What becomes of a report: it is checked, counts once, is kept and forwarded."""
+"""The steps for a report: it is checked, counted once, recorded and forwarded."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tokenserver.uploads.receive import refused, upload_of
 from tokenserver.uploads.records import RecordWriter
 from tokenserver.uploads.seen import SeenReports
 
-LEAST_SECONDS = 1.0  # for what waits when the server ends, however late it is
+LEAST_SECONDS = 1.0  # for waiting uploads when the server stops, however late it is
 
 
 class Uploads:
-    """Receives the reports of OSS, as the Callback that *current* returns has it."""
+    """Receives the reports of OSS.  *current* returns the callback settings."""
 
     def __init__(
         self,
@@ -36,19 +36,22 @@ class Uploads:
 
     @property
     def bytes(self) -> int:
-        """How many bytes the reported uploads have."""
+        """The total size of the reported uploads, in bytes."""
         return sum(self._bytes.counts().values())
 
     def remember(self, before: Callback | None, now: Callback | None) -> None:
-        """Note the reports that a new UploadsFile has, from before a restart."""
+        """Note the reports in UploadsFile from before a restart, if the file is new.
+
+        *before* and *now* are the settings before and after a reload.
+        """
         old = before and before.uploads_file
         if now and now.uploads_file and now.uploads_file != old:
             self._seen.add_those_in(now.uploads_file)
 
     def receive(self, request: Request, callback: Callback, config: Config) -> Upload:
-        """Return the upload that *request* reports, when it is kept.
+        """Record and forward the upload that *request* reports; return it.
 
-        Raises ReportRefused if it does not count.
+        Raises ReportRefused if the report does not count.
         """
         upload = upload_of(request, callback, config, self._clock())
         if not self._seen.add(upload.id):
@@ -64,7 +67,10 @@ class Uploads:
         return upload
 
     def close(self, seconds: float) -> None:
-        """Write and forward what waits, within *seconds* or LEAST_SECONDS for each."""
+        """Write and forward the waiting uploads, within *seconds*.
+
+        Each of the two steps has LEAST_SECONDS, even if that takes longer.
+        """
         deadline = time.monotonic() + seconds
         for one in (self.records, self.forwarder):
             one.close(max(LEAST_SECONDS, deadline - time.monotonic()))

@@ -198,25 +198,25 @@ def test_a_limit_beside_a_type_that_cannot_keep_it_is_an_error(
         ),
         pytest.param(
             {**FORM, "ObjectName": "$NAME"},
-            "ObjectName has $NAME; it may have $USER_ID, $DATE, $UUID, $FILENAME, "
+            "ObjectName has $NAME; allowed are $USER_ID, $DATE, $UUID, $FILENAME, "
             "$EXTENSION",
             id="placeholder",
         ),
         pytest.param(
             {**FORM, "ObjectName": "/$UUID"},
-            "ObjectName is '/$UUID', and such a name begins or ends with a slash, "
-            "or has //, /./ or /../ in it",
+            "ObjectName is '/$UUID'; a name made from it begins or ends with a slash, "
+            "or contains //, /./ or /../",
             id="leading slash",
         ),
         pytest.param(
             {**FORM, "ObjectName": "${filename}"},
-            "ObjectName is '${filename}', and such a name has ${ in it",
+            "ObjectName is '${filename}'; a name made from it contains ${",
             id="of OSS",
         ),
         pytest.param(
             {**FORM, "ObjectPrefix": "a/../$USER_ID/"},
             "ObjectPrefix is 'a/../$USER_ID/'; no object is signed whose name "
-            "begins or ends with a slash, or has //, /./ or /../ in it",
+            "begins or ends with a slash, or contains //, /./ or /../",
             id="dots in prefix",
         ),
         pytest.param(

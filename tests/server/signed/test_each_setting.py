@@ -152,7 +152,7 @@ def test_a_type_that_no_signature_can_leave_open_has_to_be_said(
     assert (reply.status, reply.json["ErrorCode"]) == (400, "ContentTypeNotAllowed")
     allowed = " or ".join(types)
     assert reply.json["ErrorMessage"] == (
-        f"Say with ?content_type=... which it is, {allowed}."
+        f"Say with ?content_type=... which type it is: {allowed}."
     )
 
 

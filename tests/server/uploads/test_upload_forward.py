@@ -187,10 +187,10 @@ def test_a_backend_that_refuses_for_five_minutes_gets_all_of_it(
     messages = [record.getMessage() for record in log.records]
     place = f"http://127.0.0.1:{port}/uploads"
     assert messages[0] == (
-        f"an upload cannot be forwarded to {place}: Connection refused; 100 wait, each "
-        "for 10 minutes"
+        f"cannot forward an upload to {place}: Connection refused; 100 are waiting, "
+        "each for up to 10 minutes"
     )
-    assert messages[-1] == f"uploads are forwarded to {place} again"
+    assert messages[-1] == f"uploads can be forwarded to {place} again"
 
 
 @pytest.mark.parametrize("status", [500, 503, 429])
@@ -225,7 +225,7 @@ def test_a_document_that_is_refused_holds_no_other_up(
     assert forwarder.waiting == 0
     errors = [r.getMessage() for r in log.records if r.levelno == logging.ERROR]
     assert errors == [
-        f"upload {3:032x} of my-bucket/3 was not forwarded, and is lost: HTTP 400"
+        f"upload {3:032x} of my-bucket/3 could not be forwarded and is lost: HTTP 400"
     ]
 
 
@@ -253,7 +253,7 @@ def test_what_waits_in_memory_is_bounded(log: pytest.LogCaptureFixture) -> None:
         assert forwarder.waiting < 100
         lost = 1000 - forwarder.waiting
         assert forwarder.outcomes.counts() == {"Lost": lost}
-        assert log.text.count("is lost: too many wait") == lost
+        assert log.text.count("is lost: the queue is full") == lost
 
 
 def test_without_a_backend_any_more_what_waits_is_lost(
@@ -266,7 +266,7 @@ def test_without_a_backend_any_more_what_waits_is_lost(
     forwarder.run(1)
 
     assert forwarder.outcomes.counts() == {"Lost": 2}
-    assert log.text.count("ForwardUrl is gone") == 2
+    assert log.text.count("ForwardUrl was removed") == 2
 
 
 def test_a_defect_is_in_the_log_and_the_document_tried_again(
@@ -320,7 +320,7 @@ def test_what_cannot_be_forwarded_before_the_server_ends_is_in_the_log(
 
         server.close()
 
-    assert log.text.count("was not forwarded, and is lost") == 5
+    assert log.text.count("could not be forwarded and is lost") == 5
     assert server.server.uploads.forwarder.waiting == 0
 
 
@@ -390,11 +390,9 @@ def test_the_rest_of_an_answer_is_not_waited_for(
 @pytest.mark.parametrize(
     ("answer", "reason"),
     [
-        pytest.param(b"SSH-2.0-OpenSSH\r\n", "what answered does not speak", id="SSH"),
-        pytest.param(
-            b"HTTP/2 200\r\n\r\n", "what answered does not speak", id="HTTP/2"
-        ),
-        pytest.param(b"", "what answered does not speak HTTP/1.1", id="nothing"),
+        pytest.param(b"SSH-2.0-OpenSSH\r\n", "the answer is not HTTP/1.1", id="SSH"),
+        pytest.param(b"HTTP/2 200\r\n\r\n", "the answer is not HTTP/1.1", id="HTTP/2"),
+        pytest.param(b"", "the answer is not HTTP/1.1", id="nothing"),
         pytest.param(b"HTTP/1.1 404 No\r\n\r\n", "HTTP 404", id="not found"),
     ],
 )
@@ -440,7 +438,7 @@ def test_a_name_cannot_lead_to_this_machine_or_its_credentials(
 
     error = fails("http://backend.example.com/uploads")
 
-    assert str(error).startswith(f"backend.example.com is {found}, an address of this")
+    assert str(error).startswith(f"backend.example.com resolves to {found}, an ")
 
 
 def test_a_name_leads_to_the_address_that_was_looked_at(
@@ -481,7 +479,9 @@ def test_a_name_that_is_not_known_is_said_so(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(socket, "getaddrinfo", resolve)
 
-    assert str(fails("http://backend.example.com/")) == "its name cannot be resolved"
+    assert (
+        str(fails("http://backend.example.com/")) == "the host name cannot be resolved"
+    )
 
 
 def test_no_proxy_is_asked(backend: Backend, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -181,7 +181,7 @@ def test_a_full_disk_loses_lines_and_not_reports(
     assert uploads.by_grant.counts() == {"/": 3}
     (warning,) = [r for r in caplog.records if r.levelno == logging.ERROR]
     assert warning.getMessage() == (
-        "/dev/full: cannot be written: No space left on device; 1 lines are lost so far"
+        "/dev/full: cannot be written: No space left on device; 1 lines lost so far"
     )
 
 

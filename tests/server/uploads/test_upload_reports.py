@@ -287,12 +287,14 @@ def cut(body: bytes) -> str:
     return base64.b64encode(base64.b64decode(signature(body))[1:]).decode()
 
 
-NOT_SIGNED = "OSS did not sign it, or was told another URL, or a proxy changed the body"
-NO_KEY_PLACE = "its x-oss-pub-key-url is not where OSS has its keys"
-NOT_OURS = "its ticket is not one of ours"
-NOT_IN_FOLDER = "its object is not in the folder that its ticket says"
+NOT_SIGNED = (
+    "OSS did not sign it, OSS was told another URL, or a proxy changed the body"
+)
+NO_KEY_PLACE = "its x-oss-pub-key-url does not name a key of OSS"
+NOT_OURS = "its ticket was not issued by this server"
+NOT_IN_FOLDER = "its object is not in the folder of its ticket"
 NOT_A_FORM = "its Content-Type is not that of a form"
-LACKS = "it lacks what OSS was told to say"
+LACKS = "it lacks a value that OSS was told to report"
 NOT_READABLE = "it is not a form in UTF-8"
 
 REFUSED = [
@@ -419,17 +421,17 @@ REFUSED = [
     (
         "a ticket of the last hour",
         with_ticket(replace(ALICE, until=int(time.time()) - 60)),
-        "its ticket was good until ",
+        "its ticket expired ",
     ),
     (
         "a ticket of the last year",
         with_ticket(replace(ALICE, until=1)),
-        "its ticket was good until ",
+        "its ticket expired ",
     ),
     (
         "a ticket of a grant that is gone",
         with_ticket(replace(ALICE, grant="/gone")),
-        "its ticket is for /gone, where nothing is reported",
+        "its ticket is for /gone, which has no callback now",
     ),
     (
         "a ticket of a grant that reports nothing",
@@ -437,7 +439,7 @@ REFUSED = [
             replace(ALICE, grant="/silent", prefix="silent/alice/"),
             key="silent/alice/cat.jpg",
         ),
-        "its ticket is for /silent, where nothing is reported",
+        "its ticket is for /silent, which has no callback now",
     ),
     (
         "a ticket for another bucket",
@@ -447,7 +449,7 @@ REFUSED = [
     (
         "another bucket",
         changed(bucket="my-bucket2"),
-        "its bucket is not my-bucket, as its ticket says",
+        "its bucket is not my-bucket, the one of its ticket",
     ),
     # Of another form than OSS was told
     ("no type", with_fields(Content_Type=None), NOT_A_FORM),
@@ -466,7 +468,7 @@ REFUSED = [
     (
         "a name twice",
         with_body(lambda b: b + b"&object=avatars%2Fbob%2Fcat.jpg", is_signed=True),
-        "a name stands there twice",
+        "it has a name twice",
     ),
     (
         "not UTF-8",
@@ -531,7 +533,7 @@ def check_refused(reply: Reply) -> None:
     assert reply.json == {
         "StatusCode": 403,
         "ErrorCode": "ReportRefused",
-        "ErrorMessage": "This is where OSS reports uploads.",
+        "ErrorMessage": "Only OSS may report uploads here.",
     }
 
 
