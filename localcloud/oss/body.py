@@ -1,4 +1,4 @@
-"""The body of a request, which is read only as far as it is asked for."""
+"""The body of a request, read only as far as it is needed."""
 
 from __future__ import annotations
 
@@ -9,16 +9,16 @@ from typing import BinaryIO
 from localcloud.oss.errors import OssError
 from localcloud.oss.records import CHUNK_BYTES
 
-MAX_BODY_BYTES = 5 * 2**30  # of PutObject, a part, and a form
+MAX_BODY_BYTES = 5 * 2**30  # for PutObject, a part, and a form
 
 CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,8})[ \t]*(;[^\n]*)?\r?\n")
 
 
 class Body:
-    """The body of a request, which is read only as far as it is asked for.
+    """The body of a request, read only as far as it is needed.
 
-    *length* is None if it comes in chunks.  *before* is called before the first read.
-    A body that no header announces is empty.
+    *length* is None if the body is chunked.  *before* is called before the first read.
+    If no header announces a body, it is empty.
     """
 
     def __init__(
@@ -38,12 +38,12 @@ class Body:
         self._rest = self._read()
 
     def check_announced(self) -> None:
-        """Raise OssError for a body that is to be stored, but was not announced."""
+        """Raise OssError if no header announced the body, which is to be stored."""
         if not self.is_announced:
             raise OssError("MissingContentLength")
 
     def chunks(self) -> Iterator[bytes]:
-        """Return what is left of it.  Raises OssError if it ends early."""
+        """Return the rest of the body.  Raises OssError if it ends early."""
         return self._rest
 
     def _read(self) -> Iterator[bytes]:
@@ -55,7 +55,7 @@ class Body:
                 yield from self._chunked()
             else:
                 yield from self._exactly(self.length)
-        except OSError:  # the client has gone away, or sends no more
+        except OSError:  # the client has left, or has stopped sending
             raise OssError("IncompleteBody") from None
         self.is_read = True
 
@@ -82,7 +82,7 @@ class Body:
             pass  # trailers
 
     def read(self, limit: int) -> bytes:
-        """Return the whole of it.  Raises OssError for more than *limit* bytes."""
+        """Return the whole body.  Raises OssError if it has over *limit* bytes."""
         data = b""
         for chunk in self.chunks():
             data += chunk

@@ -1,16 +1,17 @@
-"""The operations of OSS: which of them a request is, and the action that it needs.
+"""The operations of OSS: how to tell them apart, and the action that each needs.
 
     operation = find_operation("PUT", "object", {"acl": ""}, {})
     operation.name, operation.action  # ("PutObjectAcl", "oss:PutObjectAcl")
 
-The stand-in imitates few of them, and knows the others for what the policies say: what
-they do not allow is refused as OSS refuses it, whether it is imitated or not.
+The stand-in imitates few of them.  It knows the others for the sake of the policies: an
+operation that they do not allow is refused as OSS refuses it, imitated or not.
 
-Vector buckets and table buckets are not here, because they have endpoints of their own.
+Vector buckets and table buckets are left out, because they have their own endpoints.
 
 Sources: "Authorization syntax and elements" and the page of each operation in the OSS
-documentation; for what they do not name, alibabacloud-oss-v2 1.4.1 and version 2 of the
-SDK for Go.  An action that none of them gives is taken to be called like its operation.
+documentation; where these are silent, alibabacloud-oss-v2 1.4.1 and version 2 of the
+SDK for Go.  If none of them names the action, it is taken to be that of the operation's
+name.
 """
 
 from __future__ import annotations
@@ -18,13 +19,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import NamedTuple
 
-# Methods, what the request is about, what it is known by, name, and the action, if that
-# has another name.  A * stands for Put, Get or Delete, by the method.
+# Each row has: the methods, the level (service, bucket or object), the marks, the name
+# of the operation, and its action if that has another name.  A * stands for Put, Get or
+# Delete, depending on the method.
 #
-# It is known by what is in its query (name, or name=value) and its headers (name:), or
-# by nothing (-); the row that has most of it counts, and of two such the first.  After
-# a / is the action for a request that names a version.  The action - is one that the
-# operation asks for itself.
+# The marks are parameters of the query (name, or name=value) and headers (name:), or -
+# for none.  Of the rows that match a request, the one with most marks counts, and of
+# several such the first.  The action after a / is for a request that names a version.
+# The action - means that the operation checks its actions itself.
 CATALOG = """\
 GET service - ListBuckets
 GET service regions DescribeRegions
@@ -214,10 +216,10 @@ VERBS = {"PUT": "Put", "GET": "Get", "DELETE": "Delete"}
 
 
 class Operation(NamedTuple):
-    """An operation, and the action that its caller must be allowed on what it is about.
+    """An operation, and the action that the policies must allow.
 
-    An empty action is one that the operation asks for itself: it alone knows on what.
-    *subresources* are the parameters of the query that it is known by.
+    If the action is empty, the operation checks its actions itself, because only it
+    knows their resources.  *subresources* are the parameters that mark it.
     """
 
     name: str
@@ -235,7 +237,7 @@ class Row(NamedTuple):
     version_action: str  # for a request that names a version
 
     def matches(self, query: Mapping[str, str], headers: Mapping[str, str]) -> bool:
-        """Tell whether a request has all that this operation is known by."""
+        """Tell whether a request has all the marks of this operation."""
         return (not self.header or self.header in headers) and all(
             name in query and value in ("", query[name])
             for name, value in self.query.items()
@@ -243,7 +245,7 @@ class Row(NamedTuple):
 
 
 def read_catalog(text: str) -> dict[tuple[str, str], list[Row]]:
-    """Return the rows by method and level; what is known by most comes first."""
+    """Return the rows by method and level, those with most marks first."""
     rows: dict[tuple[str, str], list[Row]] = {}
     for line in text.splitlines():
         methods, level, known_by, name, *actions = line.split()
@@ -256,7 +258,7 @@ def read_catalog(text: str) -> dict[tuple[str, str], list[Row]]:
 
 
 def read_row(method: str, known_by: str, name: str, action: str = "") -> Row:
-    """Return a line of the catalog for one of its methods."""
+    """Return the row of a line of the catalog, for one of its methods."""
     parts = [part for part in known_by.split("&") if part != "-"]
     query = dict(part.partition("=")[::2] for part in parts if part[-1] != ":")
     header = "".join(part[:-1] for part in parts if part[-1] == ":")
@@ -283,10 +285,10 @@ ROWS = read_catalog(CATALOG)
 def find_operation(
     method: str, level: str, query: Mapping[str, str], headers: Mapping[str, str]
 ) -> Operation | None:
-    """Return what a request of that *level* asks for, None if that is nothing.
+    """Return the operation that a request asks for, None if there is none like it.
 
-    The level is "service", "bucket" or "object", for what it is about; names of
-    *headers* are in lower case.
+    *level* is "service", "bucket" or "object"; the names of *headers* are in lower
+    case.
     """
     for row in ROWS.get((method, level), ()):
         if row.matches(query, headers):

@@ -16,7 +16,7 @@ from localcloud.oss.request import Request
 
 @dataclass(frozen=True)
 class CorsRule:
-    """What a page of another origin may send; an asterisk is any run of characters."""
+    """The requests that pages of other origins may send; * matches any characters."""
 
     allowed_origins: Collection[str] = ("*",)
     allowed_methods: Collection[str] = ("GET", "HEAD", "PUT", "POST", "DELETE")
@@ -32,7 +32,7 @@ class CorsRule:
     def allows(self, origin: str, method: str, headers: Collection[str] = ()) -> bool:
         """Tell whether a page of *origin* may send such a request.
 
-        Names of *headers* are in lower case.
+        The names of *headers* are in lower case.
         """
         return (
             any(ram.is_like(origin, allowed) for allowed in self.allowed_origins)

@@ -1,7 +1,7 @@
-"""What OSS answers when it refuses a request: status, Code, Message and EC.
+"""The errors of OSS: status, Code, Message and EC.
 
-Sources: "Error responses" and the page of each EC in the OSS documentation.  An empty
-EC is one that no page gives.
+Sources: "Error responses" and the page of each EC in the OSS documentation.  An EC is
+empty if no page gives it.
 """
 
 from __future__ import annotations
@@ -70,8 +70,8 @@ current time is too large.
 match the signature you provided. Check your key and signing method.
 """
 
-# What this stand-in answers only if a test has it fail so.  Sources: "HTTP status code
-# 503", and the pages of 403 and 400.
+# Errors that this stand-in returns only if a test orders them.  Sources: "HTTP status
+# code 503", and the pages of 403 and 400.
 OTHER_ERRORS = """\
 503 ActiveRequestLimitExceeded - Max active request limit is exceeded
 503 CpuLimitExceeded - Please reduce your request rate
@@ -90,14 +90,14 @@ ERRORS = {
         line.split(maxsplit=3) for line in (ERROR_TABLE + OTHER_ERRORS).splitlines()
     )
 }
-# Those of OSS that a request can have without anything done
+# The errors of OSS by which a request fails before it has any effect
 CODES = ERRORS.keys() - {"NotImplemented", "CallbackFailed"}
 
 
 class OssError(Exception):
-    """An error reply.  *code* is one of ERRORS, and so is what is left out.
+    """An error reply.  *code* is one of ERRORS, which has the default *message* and EC.
 
-    *details* are the elements that follow HostId, *headers* go with the reply.
+    *details* are the elements after HostId; *headers* are sent with the reply.
     """
 
     def __init__(
@@ -118,7 +118,7 @@ class OssError(Exception):
         self.details = details or {}
 
     def with_headers(self, headers: Mapping[str, str]) -> OssError:
-        """Return the error with *headers* besides its own."""
+        """Return the error with *headers* in addition to its own."""
         return OssError(
             self.code,
             self.message,
@@ -129,12 +129,12 @@ class OssError(Exception):
 
 
 def not_imitated(what: str) -> OssError:
-    """Return the loud error for what OSS may know and this stand-in does not."""
+    """Return the loud error for a feature that OSS has and this stand-in does not."""
     return OssError("NotImplemented", f"The OSS stand-in does not imitate {what}.")
 
 
 def wrong_endpoint(bucket: str, region: str) -> OssError:
-    """Return the error for a bucket that is in another region, *region*."""
+    """Return the error for a bucket that is in another *region*."""
     message = (
         "The bucket you are attempting to access must be addressed using the specified "
         "endpoint. Please send all future requests to this endpoint."
@@ -144,4 +144,4 @@ def wrong_endpoint(bucket: str, region: str) -> OssError:
 
 
 class CutOff(Exception):
-    """The connection is to end here, without a reply."""
+    """The connection must end here, without a reply."""

@@ -1,12 +1,12 @@
-"""The folder with the objects of the OSS stand-in: whose it is, and who uses it.
+"""The folder with the objects of the OSS stand-in: its mark, its lock and its names.
 
-    <folder>/oss-stand-in.json          the mark, locked while a process has the folder
-             <bucket>.oss-stand-in/     a bucket, as localcloud.oss.storage has it
+    <folder>/oss-stand-in.json          the mark, locked while a process uses the folder
+             <bucket>.oss-stand-in/     a bucket; see localcloud.oss.storage
 
-A folder that is empty gets the mark; one that is not empty has to bear it.  What a
-person puts beside our files stays: a file is ours only if it has a name that this
-module made up for this folder, with digits in it that follow from the rest.  A copy
-under another name, or in another bucket, has the wrong ones.
+An empty folder is given the mark; a folder that is not empty must have it.  Files that
+a person puts there are left alone.  A file is ours only if this module made up its name
+for this folder: some digits of the name are a checksum of the rest, so a copy under
+another name, or in another bucket, is not taken for ours.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 MARK = "oss-stand-in.json"
-SUFFIX = ".oss-stand-in"  # no name of a bucket has a dot
+SUFFIX = ".oss-stand-in"  # a bucket name has no dot
 ABOUT = "The OSS stand-in keeps objects in this folder, and takes them up from there."
 MAX_MARK_BYTES = 1000
 ID = re.compile(r"[0-9a-f]{32}")
@@ -32,7 +32,7 @@ NUMBER_DIGITS, SEAL_DIGITS = 24, 8
 
 
 class FolderError(Exception):
-    """Why a folder cannot be used: its name and the problem."""
+    """A folder cannot be used; the text has its name and the problem."""
 
     def __init__(self, path: Path, problem: str) -> None:
         super().__init__(f"folder {path}: {problem}")
@@ -40,9 +40,9 @@ class FolderError(Exception):
 
 @contextlib.contextmanager
 def taken(path: Path) -> Iterator[ObjectFolder]:
-    """Have the folder at *path* for the block, and make it if there is none.
+    """Lock the folder at *path* for the block; make the folder if there is none.
 
-    Raises FolderError if it cannot be used, is in use, or is not one for objects.
+    Raises FolderError if it cannot be used, is in use, or holds other files.
     """
     with naming(path):
         with contextlib.suppress(FileExistsError):
@@ -55,7 +55,7 @@ def taken(path: Path) -> Iterator[ObjectFolder]:
     with contextlib.closing(os.fdopen(descriptor, "r+b", buffering=0)) as mark:
         with naming(path):
             if not lock(descriptor):
-                raise FolderError(path, "another stand-in or demo uses it")
+                raise FolderError(path, "it is in use by another stand-in or demo")
             content = mark.read(MAX_MARK_BYTES)
             if not content and not has_others:  # it is new
                 content = json.dumps(
@@ -81,20 +81,20 @@ def not_for_objects(path: Path) -> FolderError:
     """Return the error for a folder that holds other files, and no mark."""
     return FolderError(
         path,
-        f"it holds other files and no valid {MARK}, the mark of a folder for objects; "
-        "a new or an empty folder is allowed, and one with that mark",
+        f"it holds other files and has no valid {MARK}, the mark of a folder for "
+        "objects; choose a new folder, an empty one, or one with that mark",
     )
 
 
 def open_mark(path: Path) -> int:
-    """Return a descriptor of the mark, which is made if there is none."""
+    """Open the mark, or make it if there is none; return its descriptor."""
     if os.path.lexists(path) and not is_file(path):  # a link may lead anywhere
         raise not_for_objects(path.parent)
     return os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
 
 
 def read_id(content: bytes) -> str:
-    """Return the id in the *content* of a mark; it is empty if that is not a mark."""
+    """Return the id in the *content* of a mark, "" if it is not a mark."""
     try:
         mark = json.loads(content)
     except (ValueError, RecursionError):
@@ -110,7 +110,8 @@ if sys.platform == "win32":
 
     def lock(descriptor: int) -> bool:
         """Lock a file until it is closed; return whether nobody else has locked it."""
-        os.lseek(descriptor, MAX_MARK_BYTES, os.SEEK_SET)  # that byte cannot be read
+        # A locked byte cannot be read by others, so this one is behind the mark.
+        os.lseek(descriptor, MAX_MARK_BYTES, os.SEEK_SET)
         try:
             msvcrt.locking(descriptor, msvcrt.LK_NBLCK, 1)
         except PermissionError:
@@ -132,30 +133,30 @@ else:
 
 @dataclass(frozen=True)
 class ObjectFolder:
-    """A folder for objects that this process has.  The *id* is that in its mark."""
+    """A folder for objects that this process has locked.  *id* is from its mark."""
 
     path: Path
     id: str
 
     def bucket(self, name: str) -> BucketFolder:
-        """Return the folder of the bucket *name*, which need not be there yet."""
+        """Return the folder of the bucket *name*, which may not exist yet."""
         return BucketFolder(self.path / f"{name}{SUFFIX}", f"{self.id}/{name}")
 
 
 @dataclass(frozen=True)
 class BucketFolder:
-    """The folder of a bucket, and the names of what it holds.
+    """The folder of a bucket, and the names of its files.
 
-    The *salt* tells its names from those of every other bucket.
+    The *salt* makes its names differ from the names in every other bucket.
     """
 
     path: Path
     salt: str
 
     def make(self, *names: str) -> list[Path]:
-        """Make the folder and those called *names* in it; return the latter.
+        """Make the folder and its subfolders *names*; return the subfolders.
 
-        Raises FolderError if one of them cannot be made, or is a link to elsewhere.
+        Raises FolderError if one cannot be made, is a file, or is a link to elsewhere.
         """
         for path in (self.path, *(self.path / name for name in names)):
             with naming(path):
@@ -166,7 +167,7 @@ class BucketFolder:
         return [self.path / name for name in names]
 
     def new_name(self, rest: str = "") -> str:
-        """Return a name that nothing has: 32 digits and *rest*."""
+        """Return a new, unique name: 32 digits and *rest*."""
         number = secrets.token_hex(NUMBER_DIGITS // 2)
         return number + self._seal(number, rest) + rest
 
@@ -182,10 +183,10 @@ class BucketFolder:
 
 
 def is_file(path: Path) -> bool:
-    """Tell whether *path* is a file, and not a link to one, a pipe or a device."""
+    """Tell whether *path* is a regular file, not a link, a pipe or a device."""
     return stat.S_ISREG(path.lstat().st_mode)
 
 
 def is_folder(path: Path) -> bool:
-    """Tell whether *path* is a folder, and not a link to one."""
+    """Tell whether *path* is a folder, not a link to one."""
     return stat.S_ISDIR(path.lstat().st_mode)

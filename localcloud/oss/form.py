@@ -1,7 +1,7 @@
 """PostObject: an object uploaded by a form of a web page.
 
-The form has fields, the policy that its maker signed among them, and last the file,
-which is stored as it arrives.
+The form has fields, including a signed policy, and last the file, which is stored as it
+arrives.
 
 Sources: "PostObject", "POST V4 signature" and the pages of EC 0002-00000701 to 710 in
 the OSS documentation.
@@ -42,14 +42,14 @@ from localcloud.oss.signature_v4 import (
 from localcloud.oss.signed import MAX_CLOCK_SKEW_SECONDS, Signature
 from localcloud.oss.storage import Bucket
 
-MAX_FIELD_BYTES = 2 * 2**20  # of all fields together, less the file
+MAX_FIELD_BYTES = 2 * 2**20  # of all fields together, without the file
 MAX_FIELDS = 100
 V4_FIELDS = ("x-oss-signature-version", "x-oss-credential", "x-oss-date")
 
 
 @dataclass(frozen=True)
 class Form:
-    """The fields by their lower-case names, and the file, which is yet to be read."""
+    """The fields by name in lower case, and the file, which is not read yet."""
 
     fields: Mapping[str, str] = field(repr=False)
     filename: str
@@ -67,7 +67,7 @@ class Form:
 
 
 def read_form(content_type: str, body: Body) -> Form:
-    """Return the form in *body*, which is read up to the file.  Raises OssError."""
+    """Return the form in *body*, reading it up to the file.  Raises OssError."""
     kind, options = parse_options_header(content_type)
     if kind != "multipart/form-data":
         raise OssError("RequestIsNotMultiPartContent")
@@ -94,7 +94,7 @@ def read_form(content_type: str, body: Body) -> Form:
 
 
 def text(value: bytes) -> str:
-    """Return the value of a field.  Raises OssError if it is not UTF-8."""
+    """Return the value of a field as text.  Raises OssError if it is not UTF-8."""
     try:
         return value.decode()
     except UnicodeDecodeError:
@@ -114,7 +114,7 @@ def parse(
 
 
 def file_chunks(events: Iterator[MultipartSegment | bytes | None]) -> Iterator[bytes]:
-    """Yield the bytes of the file, and read what follows, which means nothing."""
+    """Yield the bytes of the file, then read and ignore the fields after it."""
     for event in events:
         if event is None:
             break
@@ -128,7 +128,7 @@ def file_chunks(events: Iterator[MultipartSegment | bytes | None]) -> Iterator[b
 def read_form_signature(
     form: Form, now: float, region: str, *, allow_v1: bool
 ) -> Signature | None:
-    """Return how the policy of *form* is signed, None if it is not.
+    """Return the signature of the policy of *form*, None if there is none.
 
     Raises OssError.
     """
@@ -179,9 +179,9 @@ def required_field(form: Form, name: str) -> str:
 def allowed_sizes(form: Form, bucket: str, now: float) -> range:
     """Return the sizes that the policy of *form* allows.  Raises OssError.
 
-    It judges the key as it stands in the form, ${filename} and all, and as Content-Type
-    that of the file: the sample of "Upload files to OSS directly from a client" has a
-    condition on $content-type, and no such field.
+    The policy is checked against the key as written in the form, including ${filename},
+    and against the Content-Type of the file: the sample in "Upload files to OSS
+    directly from a client" has a condition on $content-type but no such field.
     """
     fields = {**form.fields, "bucket": bucket}
     if form.content_type:
@@ -196,7 +196,7 @@ def allowed_sizes(form: Form, bucket: str, now: float) -> range:
 def post_object(
     form: Form, bucket: Bucket, url: str, sizes: range, notify: Notify
 ) -> Reply:
-    """Store the file, if it has one of *sizes*, and return what the form asks for."""
+    """Store the file if its size is in *sizes*; return the reply to the form."""
     headers = kept_headers(form.fields)
     content_type = form.field("x-oss-content-type") or form.content_type
     headers |= {"content-type": content_type} if content_type else {}
@@ -209,7 +209,7 @@ def post_object(
 
 
 def within(sizes: range, chunks: Iterable[bytes]) -> Iterator[bytes]:
-    """Yield *chunks*.  Raises OssError as soon as they are too large, or too small."""
+    """Yield *chunks*.  Raises OssError if they are too large or too small together."""
     size = 0
     for chunk in chunks:
         size += len(chunk)

@@ -23,18 +23,18 @@ from localcloud.oss.records import read_chunks
 from localcloud.oss.replies import Reply, error_reply, make_request_id
 from localcloud.oss.request import Request
 
-# The headers that OSS reads, those that clients may sign among them.
+# The headers that OSS reads, including those that clients may sign.
 READ_ONCE = re.compile(
     r"(access-control-request-|content-|if-|x-oss-).*|authorization|cache-control|date|"
     r"expect|expires|host|origin|range|security-token|transfer-encoding|user-agent"
 )
 
-# What follows one of these was not read as headers.
+# With one of these, lines of the head were not read as headers.
 HEAD_DEFECTS = (FirstHeaderLineIsContinuationDefect, MissingHeaderBodySeparatorDefect)
 
 
 class Service(Protocol):
-    """What a handler asks of the stand-in."""
+    """The part of the stand-in that a handler uses."""
 
     def clock(self) -> float:
         """Return the time in unix seconds."""
@@ -44,16 +44,16 @@ class Service(Protocol):
 
 
 class OssHandler(LoopbackHandler):
-    """One connection: reads a request, lets the stand-in decide, sends the reply."""
+    """One connection: reads requests, has the stand-in answer, sends the replies."""
 
     timeout = 60  # seconds a silent client may hold a thread
 
     def handle_expect_100(self) -> bool:
-        """Ask for the body only when it is wanted: a refusal spares the client that."""
+        """Do not ask for the body yet: a refused client need not send it."""
         return True
 
     def handle_one_request(self) -> None:
-        """Read a request and answer it; close the connection if it is not one."""
+        """Read a request and answer it; close the connection if it is not valid."""
         # 0x85 and 0xA0 are white space in Latin-1 and would end the URL, but they occur
         # inside UTF-8 letters.
         self.raw_requestline = re.sub(
@@ -81,9 +81,9 @@ class OssHandler(LoopbackHandler):
             self.close_connection = True
             return
         if self.is_asked_to_continue and not request.body.is_begun:
-            self.close_connection = True  # the client may be sending it, or may not
+            self.close_connection = True  # the client may send the body, or may not
         if reply.status == HTTPStatus.LENGTH_REQUIRED:
-            self.close_connection = True  # it may be sending one unannounced, too
+            self.close_connection = True  # it may send a body that it did not announce
         self.send(reply, now)
         self.finish_body(request.body)
 
@@ -102,15 +102,15 @@ class OssHandler(LoopbackHandler):
     def read_headers(self) -> dict[str, str]:
         """Return the headers by name in lower case.  Raises OssError.
 
-        What others make of one that is there twice differs, so it is refused if OSS
-        reads it; else both are one list (RFC 9110, section 5.3).
+        Parsers differ about a header that is there twice, so it is refused if OSS reads
+        it.  Other repeated headers are joined into one list (RFC 9110, section 5.3).
         """
         if any(isinstance(defect, HEAD_DEFECTS) for defect in self.headers.defects):
             raise OssError("InvalidArgument", "A line of the head is not a header.")
         headers: dict[str, str] = {}
         for name, value in self.headers.items():
             name = name.lower()
-            with suppress(UnicodeError):  # else it is left as Latin-1
+            with suppress(UnicodeError):  # otherwise it stays Latin-1
                 value = value.encode("latin-1").decode()
             if name in headers:
                 if READ_ONCE.fullmatch(name):
@@ -141,12 +141,12 @@ class OssHandler(LoopbackHandler):
         return Body(file, length, self.before_body, is_announced=is_announced)
 
     def before_body(self) -> None:
-        """Ask for the body, if the client waits to be asked."""
+        """Send 100 Continue if the client waits for it."""
         if self.is_asked_to_continue:
             self.connection.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
 
     def send(self, reply: Reply, now: float) -> None:
-        """Send *reply*, a file of it in pieces."""
+        """Send *reply*; its file, if it has one, is sent in pieces."""
         size = reply.size or len(reply.body)
         headers = {
             "Server": "AliyunOSS",
@@ -166,19 +166,19 @@ class OssHandler(LoopbackHandler):
                     self.connection.sendall(chunk)
 
     def finish_body(self, body: Body) -> None:
-        """Read what is left of a body that nobody wanted.
+        """Read the rest of a body that was not needed.
 
-        Else its bytes would be taken for the next request, or, if the connection ended
-        here, the reset could overtake the reply.
+        Otherwise its bytes would be taken for the next request, or, if the connection
+        ended here, the reset could overtake the reply.
         """
         is_wanted = body.is_begun or not self.is_asked_to_continue
         with suppress(OssError):
             if is_wanted:
                 deque(body.chunks(), maxlen=0)
-        if not body.is_read:  # whether more comes of it is not known
+        if not body.is_read:  # more of it may still come
             self.close_connection = True
 
 
 def clean(header: str) -> str:
-    """Return a header without what would end it."""
+    """Return a header line with its line breaks replaced by spaces."""
     return re.sub(r"[\r\n]+", " ", header)

@@ -1,4 +1,4 @@
-"""Headers of objects: those that are kept, and those that are sent."""
+"""Headers of objects: the ones that are stored, and the ones that are sent."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from localcloud.oss.records import (
     StoredObject,
 )
 
-# Headers that are kept with an object and sent with it, besides those of META.
+# Headers that are stored and sent with an object, besides those that begin with META.
 KEPT_HEADERS = (
     "cache-control",
     "content-disposition",
@@ -24,19 +24,21 @@ KEPT_HEADERS = (
 )
 META = "x-oss-meta-"
 META_NAME = re.compile(r"x-oss-meta-[a-z0-9-]+")
-MAX_META_BYTES = 8 * 1024  # of names and values
+MAX_META_BYTES = 8 * 1024  # of all names and values together
 STORAGE_CLASSES = ("Standard", "IA", "Archive", "ColdArchive", "DeepColdArchive")
 
 
 def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
-    """Return those of *headers* to keep with an object.  Raises OssError."""
+    """Return the *headers* to store with an object.  Raises OssError."""
     meta = {name: headers[name] for name in headers if name.startswith(META)}
     if not all(META_NAME.fullmatch(name) for name in meta):
-        message = f"A name after {META} has letters, digits and hyphens only."
+        message = f"A name after {META} may have only letters, digits and hyphens."
         raise OssError("InvalidArgument", message, ec="0011-00000004")
     size = sum(len(name) + len(value.encode()) for name, value in meta.items())
     if size > MAX_META_BYTES:
-        message = f"All {META} headers together have at most {MAX_META_BYTES} bytes."
+        message = (
+            f"All {META} headers together may have at most {MAX_META_BYTES} bytes."
+        )
         raise OssError("InvalidArgument", message, ec="0011-00000002")
     storage_class = headers.get("x-oss-storage-class", "Standard")
     if storage_class not in STORAGE_CLASSES:
@@ -46,12 +48,12 @@ def kept_headers(headers: Mapping[str, str]) -> dict[str, str]:
 
 
 def content_headers(etag: str, content: Content) -> dict[str, str]:
-    """Return the headers that tell one content from another."""
+    """Return the headers that identify a content: ETag and CRC-64."""
     return {"ETag": f'"{etag}"', "x-oss-hash-crc64ecma": str(content.crc64)}
 
 
 def object_headers(stored: StoredObject) -> dict[str, str]:
-    """Return the headers of an object that is read."""
+    """Return the headers that are sent with an object."""
     headers = {
         "Content-Type": "application/octet-stream",
         **{name.title(): value for name, value in stored.headers.items()},
@@ -69,5 +71,5 @@ def object_headers(stored: StoredObject) -> dict[str, str]:
 
 
 def next_position(stored: StoredObject) -> dict[str, str]:
-    """Return the header that says where the next AppendObject goes on."""
+    """Return the header with the position for the next AppendObject."""
     return {"x-oss-next-append-position": str(stored.content.size)}

@@ -1,4 +1,4 @@
-"""Which parts of an upload become its object.
+"""The parts of a multipart upload that become its object.
 
 Source: "CompleteMultipartUpload" in the OSS documentation.
 """
@@ -10,13 +10,16 @@ from collections.abc import Mapping
 from localcloud.oss.errors import OssError
 from localcloud.oss.records import Part
 
-MIN_PART_BYTES = 100 * 1024  # of every part but the last
+MIN_PART_BYTES = 100 * 1024  # for every part except the last
 
 
 def wanted_parts(
     parts: Mapping[int, Part], wanted: list[tuple[int, str]]
 ) -> list[Part]:
-    """Return the parts that a client wants to be its object.  Raises OssError."""
+    """Return the parts that a client lists for its object.  Raises OssError.
+
+    *wanted* has the number and the ETag of each.
+    """
     numbers = [number for number, _ in wanted]
     if not wanted:
         raise OssError("MalformedXML")

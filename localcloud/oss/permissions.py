@@ -1,7 +1,7 @@
-"""Who asks, and whether the policies let them.
+"""The caller of a request, and whether the policies allow it.
 
 Sources: "Authorization syntax and elements" in the OSS documentation, and the pages of
-the EC in DENIALS.
+the ECs in DENIALS.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from localcloud.oss.signed import Signature
 from localcloud.oss.sources import read_source
 from localcloud.sts import Caller, Refused, StsStandIn
 
-# What STS says of a key and its token, and what OSS says of the same.
+# Error codes of STS for a key or a token, and those of OSS for the same.
 OSS_CODE_OF = {
     "InvalidAccessKeyId.NotFound": "InvalidAccessKeyId",
     "InvalidAccessKeyId.Inactive": "InvalidAccessKeyId",
@@ -31,16 +31,16 @@ OSS_CODE_OF = {
 }
 
 CALLBACK_HEADER = "x-oss-callback"
-CALLING_BACK = ("PutObject", "CompleteMultipartUpload")  # if a header says so
+CALLING_BACK = ("PutObject", "CompleteMultipartUpload")  # with that header
 
-# Headers, and fields of a form, that need an action of their own, on the same object,
-# and the values of them that change nothing.
+# Headers, and fields of a form, that need another action on the same object; and their
+# values that change nothing.
 EXTRAS = {
     "x-oss-object-acl": ("oss:PutObjectAcl", ("private", "default")),
     "x-oss-tagging": ("oss:PutObjectTagging", ()),
 }
 
-# Headers, and fields of a form, that begin like these ask for what is not imitated.
+# Headers, and fields of a form, of features that are not imitated begin with these.
 NOT_IMITATED = (
     "x-oss-server-side-",
     "x-oss-process",
@@ -65,7 +65,7 @@ DENIALS = {  # EC and message
 
 
 def find_caller(sts: StsStandIn, signature: Signature) -> Caller:
-    """Return whose key signed.  Raises OssError unless the key may be used."""
+    """Return the owner of the key in *signature*.  Raises OssError if it is invalid."""
     try:
         return sts.caller(signature.access_key_id, signature.security_token)
     except Refused as refusal:
@@ -76,9 +76,9 @@ def find_caller(sts: StsStandIn, signature: Signature) -> Caller:
 
 @dataclass(frozen=True)
 class Permissions:
-    """What the policies let the caller of one request do.
+    """The permissions of the caller of one request.
 
-    *headers* are those of the request, or the fields of a form instead.  The *buckets*
+    *headers* are the headers of the request, or the fields of a form.  The *buckets*
     belong to the account *owner*.
     """
 
@@ -113,9 +113,9 @@ class Permissions:
             raise OssError("AccessDenied", message, ec=ec)
 
     def check_all(self, operation: Operation, place: Place) -> None:
-        """Raise OssError unless the policies allow all that *operation* needs.
+        """Raise OssError unless the policies allow every action *operation* needs.
 
-        DeleteMultipleObjects, which has no action here, checks each key itself.
+        DeleteMultipleObjects has no action here, because it checks each key itself.
         """
         if operation.action:
             self.check(operation.action, place)
@@ -129,7 +129,7 @@ class Permissions:
 
 
 def check_extras(headers: Mapping[str, str], operation: Operation) -> None:
-    """Raise OssError if *headers* ask for more than is imitated of *operation*."""
+    """Raise OssError if *headers* ask for a feature of *operation* not imitated."""
     may_call_back = operation.name in CALLING_BACK
     for name in headers:
         is_callback = name.startswith(CALLBACK_HEADER)
@@ -143,10 +143,10 @@ def check_extras(headers: Mapping[str, str], operation: Operation) -> None:
 def condition_keys(
     request: Request, headers: Mapping[str, str], caller: Caller
 ) -> dict[str, str]:
-    """Return what the conditions of a policy may ask about *request*.
+    """Return the values of the condition keys of a policy for *request*.
 
-    *headers* are those of it, or the fields of a form instead.  A parameter or header
-    that is there and empty is not one that is missing.
+    *headers* are the headers of the request, or the fields of a form.  An empty
+    parameter or header counts as present.
     """
     moment = datetime.fromtimestamp(int(request.received_at), timezone.utc)
     optional = {

@@ -1,10 +1,11 @@
-"""The policy of a PostObject form: until when, for which fields and sizes it is good.
+"""The policy of a PostObject form: its expiration, and conditions for fields and size.
 
     sizes = check_policy(encoded, {"key": "photos/cat.jpg", ...}, time.time())
 
 It is JSON in UTF-8 and Base64: {"expiration": "2026-01-02T03:04:05.000Z", "conditions":
-[{"bucket": "my-bucket"}, ["starts-with", "$key", "photos/"]]}.  What the pages leave
-open is strict here: a name may not stand twice in an object, and sizes have 63 bits.
+[{"bucket": "my-bucket"}, ["starts-with", "$key", "photos/"]]}.  Where the pages are
+silent this module is strict: an object may not have a name twice, and a size has at
+most 63 bits.
 
 Sources: "PostObject", "PostObject errors and troubleshooting", "POST V4 signature" and
 the pages of EC 0006-00000201 to 228 in the OSS documentation.
@@ -38,7 +39,7 @@ EC_OF_MISSING = {
 
 @dataclass(frozen=True)
 class Condition:
-    """What the value of a field must be.  *name* is written as in the policy."""
+    """A condition for the value of a field.  *name* is written as in the policy."""
 
     operator: str
     name: str
@@ -57,9 +58,9 @@ class Condition:
                 return value not in self.wanted
 
     def check(self, fields: Mapping[str, str]) -> None:
-        """Raise OssError unless *fields* has the field, and its value is right.
+        """Raise OssError unless *fields* has the field with a value that is allowed.
 
-        A field that the form lacks is not an empty one.
+        A missing field does not count as an empty one.
         """
         value = fields.get(self.name.lower())
         if value is None or not self.is_met(value):
@@ -71,7 +72,7 @@ class Condition:
 
 
 class PostPolicy(NamedTuple):
-    """What a policy says.  *expiration* is in unix seconds."""
+    """The content of a policy.  *expiration* is in unix seconds."""
 
     expiration: float
     conditions: list[Condition]
@@ -81,10 +82,11 @@ class PostPolicy(NamedTuple):
 def check_policy(
     encoded: str, fields: Mapping[str, str], now: float, to_be_named: Iterable[str] = ()
 ) -> range:
-    """Return the sizes that the file may have, by the policy *encoded*.
+    """Check *fields* against the policy *encoded*; return the sizes that it allows.
 
-    *fields* are those of the form by their names in lower case.  One that no condition
-    names may have any value, unless it is one of *to_be_named*.  Raises OssError.
+    *fields* are the fields of the form by name in lower case.  A field without a
+    condition may have any value, but each of *to_be_named* must have one.  Raises
+    OssError.
     """
     policy = read_policy(encoded)
     if policy.expiration <= now:
@@ -99,12 +101,12 @@ def check_policy(
 
 
 def invalid_by_policy(reason: str, ec: str) -> OssError:
-    """Return the error for a form that its policy does not allow."""
+    """Return the error for a form that does not meet its policy."""
     return OssError("AccessDenied", f"Invalid according to Policy: {reason}", ec=ec)
 
 
 def read_policy(encoded: str) -> PostPolicy:
-    """Return the policy that *encoded* is.  Raises OssError."""
+    """Return the policy in *encoded*.  Raises OssError."""
     document = read_json(encoded)
     missing = {"expiration", "conditions"} - document.keys()
     if missing:
@@ -128,9 +130,9 @@ def read_policy(encoded: str) -> PostPolicy:
 
 
 def read_json(encoded: str) -> dict[str, Any]:
-    """Return the JSON object that *encoded* is, in Base64 and UTF-8.  Raises OssError.
+    """Return the JSON object in *encoded*, Base64 of UTF-8.  Raises OssError.
 
-    Python reads more than JSON: NaN, and a name that stands there twice.
+    Python's parser accepts more than JSON, NaN and repeated names, which is refused.
     """
     try:
         decoded = base64.b64decode(encoded, validate=True)
@@ -154,12 +156,12 @@ def read_json(encoded: str) -> dict[str, Any]:
 
 
 def unescaped_dollar(escape: re.Match[str]) -> str:
-    r"""Return *escape* as JSON has it.  The \$ of these policies it does not know."""
+    r"""Return *escape* as valid JSON, which does not have the \$ of these policies."""
     return "$" if escape[0] == r"\$" else escape[0]
 
 
 def refuse_constant(name: str) -> None:
-    """Raise ValueError for NaN or Infinity, which JSON does not have."""
+    """Raise ValueError for NaN or Infinity, which are not JSON."""
     raise ValueError(f"{name} is not JSON")
 
 
@@ -179,7 +181,7 @@ def read_expiration(text: Any) -> float:
 
 
 def read_condition(condition: Any) -> Condition | range:
-    """Return a condition for a field, or the sizes that the file may have.
+    """Return a condition for a field, or the range of sizes allowed for the file.
 
     Raises OssError.
     """
@@ -210,7 +212,10 @@ def read_condition(condition: Any) -> Condition | range:
 
 
 def field_condition(operator: str, name: Any, wanted: Any) -> Condition:
-    """Return the condition for a field, whose $ may be left out.  Raises OssError."""
+    """Return the condition for the field *name*.  Raises OssError.
+
+    The $ before the name is optional.
+    """
     if operator in ("in", "not-in"):
         is_right = isinstance(wanted, list) and all(isinstance(w, str) for w in wanted)
     else:
@@ -234,7 +239,7 @@ def read_sizes(low: Any, high: Any) -> range:
 
 def is_size(value: Any) -> bool:
     """Tell whether *value* is a number of bytes."""
-    return type(value) is int and 0 <= value <= MAX_SIZE  # True is an int to Python
+    return type(value) is int and 0 <= value <= MAX_SIZE  # bool is a kind of int
 
 
 def invalid_policy(reason: str, ec: str = "") -> OssError:

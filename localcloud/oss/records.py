@@ -1,4 +1,4 @@
-"""What is kept of objects and uploads, and the files that say so."""
+"""Objects, uploads and parts, and the JSON files that record them."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True)
 class Content:
-    """Bytes that were received whole.  *file* is a name in the bucket's data folder."""
+    """Bytes received completely.  *file* is a name in the bucket's data folder."""
 
     file: str
     size: int
@@ -45,13 +45,13 @@ class Content:
 
     @property
     def content_md5(self) -> str:
-        """The digest as the header Content-MD5 has it."""
+        """The digest in Base64, as in the header Content-MD5."""
         return base64.b64encode(bytes.fromhex(self.md5)).decode()
 
 
 @dataclass
 class Incoming:
-    """Content that is deleted again unless an object or a part keeps it."""
+    """Content that is deleted unless an object or a part keeps it."""
 
     content: Content
     is_kept: bool = False
@@ -59,7 +59,7 @@ class Incoming:
 
 @dataclass(frozen=True)
 class StoredObject:
-    """An object.  *headers* are those to send with it, Content-Type among them."""
+    """An object.  *headers* are sent with it, such as Content-Type."""
 
     key: str
     content: Content
@@ -71,7 +71,7 @@ class StoredObject:
 
 @dataclass(frozen=True)
 class Description:
-    """What an object is besides its bytes.  An empty ETag stands for their MD5."""
+    """The properties of a new object.  An empty *etag* stands for the MD5."""
 
     headers: Mapping[str, str] = field(default_factory=dict)
     kind: str = "Normal"
@@ -80,7 +80,7 @@ class Description:
 
 @dataclass(frozen=True)
 class Part:
-    """A part of an upload; its ETag is the digest of its content."""
+    """A part of an upload; its ETag is the MD5 of its content."""
 
     number: int
     content: Content
@@ -99,20 +99,20 @@ class Upload:
 
 
 def appendable_etag(content: Content) -> str:
-    """Return an ETag that changes with each append; OSS does not say how it does."""
+    """Return an ETag that changes with each append; OSS does not document its own."""
     text = f"{content.size}-{content.crc64}"
     return hashlib.md5(text.encode()).hexdigest().upper()
 
 
 def readable(key: str) -> str:
-    """Return a file name that says which object it is, for a person who looks."""
+    """Return a file name that tells a person which object it holds."""
     name = re.sub(r"[^\w.-]", "_", key.rsplit("/", 1)[-1])
-    # Windows would leave out a dot at the end.
+    # Windows drops a dot at the end.
     return name.encode()[-100:].decode(errors="ignore").rstrip(".")
 
 
 def write_content(name: str, file: BinaryIO, chunks: Iterable[bytes]) -> Content:
-    """Write *chunks* to *file*, which has that *name*; return what they are."""
+    """Write *chunks* to *file*, which is called *name*; return the content."""
     size = checksum = 0
     digest = hashlib.md5()
     for chunk in chunks:
@@ -131,24 +131,27 @@ def read_chunks(file: BinaryIO, size: int) -> Iterator[bytes]:
 
 
 def object_record(key: str) -> str:
-    """Return the name of the record of an object."""
+    """Return the file name of the record of the object *key*."""
     return f"{hashlib.sha256(key.encode()).hexdigest()}.json"
 
 
 def part_record(number: int) -> str:
-    """Return the name of the record of a part."""
+    """Return the file name of the record of part *number*."""
     return f"{number:05}.json"
 
 
 def own_records(folder: Path, name: re.Pattern[str]) -> Iterator[Path]:
-    """Yield the files in *folder* that are called *name*."""
+    """Yield the files in *folder* whose names match *name*."""
     for path in folder.iterdir():
         if name.fullmatch(path.name) and is_file(path):
             yield path
 
 
 def read_or_note(path: Path, read: Callable[[Path], T], unread: list[Path]) -> T | None:
-    """Return the record at *path*, or None, and add it to *unread*."""
+    """Return the record at *path*; if it is unreadable, note it and return None.
+
+    Unreadable paths are added to *unread*.
+    """
     try:
         return read(path)
     except UNREADABLE:
@@ -161,7 +164,7 @@ def read_object(path: Path) -> StoredObject:
     record = read_record(path)
     stored = StoredObject(**record | {"content": read_content(record)})
     if path.name != object_record(stored.key):
-        raise ValueError("the record is that of another object")
+        raise ValueError("the record belongs to another object")
     return stored
 
 
@@ -175,14 +178,14 @@ def read_part(path: Path) -> Part:
     record = read_record(path)
     part = Part(**record | {"content": read_content(record)})
     if path.name != part_record(part.number):
-        raise ValueError("the record is that of another part")
+        raise ValueError("the record belongs to another part")
     return part
 
 
 def read_record(path: Path) -> dict[str, Any]:
     """Return the JSON object at *path*."""
     if not is_file(path):
-        raise ValueError("the record is a link or no file")
+        raise ValueError("the record is not a regular file")
     record = json.loads(path.read_text("utf-8"))
     if not isinstance(record, dict):
         raise TypeError("the record is not a JSON object")
@@ -190,15 +193,15 @@ def read_record(path: Path) -> dict[str, Any]:
 
 
 def read_content(record: Mapping[str, Any]) -> Content:
-    """Return the content that *record* names."""
+    """Return the content described in *record*."""
     content = Content(**record["content"])
     if [type(value) for value in astuple(content)] != [str, int, str, int]:
-        raise TypeError("the record has another kind of content")
+        raise TypeError("the content in the record has values of the wrong types")
     return content
 
 
 def delete_records(folder: Path) -> None:
-    """Delete our files in the folder of an upload, and itself if it is empty then."""
+    """Delete our files in the folder of an upload, then the folder if it is empty."""
     remove(folder / UPLOAD_RECORD)  # first: without it there is no upload
     with suppress(OSError):
         for path in own_records(folder, PART_RECORD):
@@ -209,7 +212,7 @@ def delete_records(folder: Path) -> None:
 
 
 def remove(path: Path) -> None:
-    """Delete a file; on Windows one that is being read stays until the next start."""
+    """Delete a file.  On Windows a file being read stays until the next start."""
     with suppress(OSError):
         if is_file(path):
             path.unlink()

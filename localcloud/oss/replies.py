@@ -1,4 +1,4 @@
-"""What goes back: a reply, and errors as documents."""
+"""Replies, XML documents and error replies."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from localcloud.oss.errors import OssError
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply: *body*, or *size* bytes of *file*, which the one who sends it closes."""
+    """A reply: *body*, or *size* bytes of *file*, which the sender has to close."""
 
     status: int = 200
     headers: Mapping[str, str] = field(default_factory=dict)
@@ -30,8 +30,8 @@ def document(
 ) -> Reply:
     """Return a reply with an XML document.
 
-    Its Content-Type has no charset: the SDKs for Android and iOS take anything but the
-    bare type for the answer of a callback.
+    Its Content-Type has no charset: with one, the SDKs for Android and iOS would take
+    the document for the reply to a callback.
     """
     xml = f'<?xml version="1.0" encoding="UTF-8"?>\n{as_xml(name, members)}'
     headers = {"Content-Type": "application/xml", **(headers or {})}
@@ -39,14 +39,14 @@ def document(
 
 
 def make_request_id() -> str:
-    """Return an id such as those of OSS: 24 hexadecimal digits."""
+    """Return a request ID like those of OSS: 24 hexadecimal digits."""
     return secrets.token_hex(12).upper()
 
 
 def error_reply(
     error: OssError, method: str, headers: Mapping[str, str], request_id: str
 ) -> Reply:
-    """Return *error* as a document, which a reply to HEAD has in a header."""
+    """Return *error* as an XML document; for HEAD it is in the header x-oss-err."""
     if error.status == 304:
         return Reply(304, error.headers)
     members = {

@@ -1,4 +1,4 @@
-"""A request to OSS, taken apart."""
+"""A request to OSS, and its parts."""
 
 from __future__ import annotations
 
@@ -18,10 +18,10 @@ BUCKET_NAME = re.compile(r"[a-z0-9][a-z0-9-]{1,61}[a-z0-9]")
 MAX_KEY_BYTES = 1023
 OSS_DOMAIN = ".aliyuncs.com"  # names below it are never a CNAME
 
-# What else may be in the query, and what the stand-in makes nothing of.
+# Parameters that are allowed in every query, and ignored here.
 UNDERSTOOD = {"continuation-token", "security-token"}
 PROCESS = "x-oss-process"
-OVERRIDES = {  # what GetObject may be asked to send instead of a header it keeps
+OVERRIDES = {  # parameters by which GetObject replaces stored headers
     "response-cache-control": "Cache-Control",
     "response-content-disposition": "Content-Disposition",
     "response-content-encoding": "Content-Encoding",
@@ -39,20 +39,20 @@ KNOWN_TO = {
 
 @dataclass(frozen=True)
 class Place:
-    """What a request may be about.  An empty key stands for the bucket itself."""
+    """A bucket and a key.  An empty key stands for the bucket itself."""
 
     bucket: str
     key: str
 
     @property
     def resource(self) -> str:
-        """The place as signatures have it."""
+        """The resource in the texts that are signed."""
         return f"/{self.bucket}/{self.key}" if self.bucket else "/"
 
 
 @dataclass(frozen=True)
 class Request:
-    """One request; *target* is as received, names of *headers* are in lower case."""
+    """A request.  *target* is as received; the names of *headers* are in lower case."""
 
     method: str
     target: str = field(repr=False)
@@ -68,20 +68,20 @@ class Request:
 
     @property
     def signable(self) -> Signable:
-        """What a signature of it covers."""
+        """The parts of the request that a signature covers."""
         return Signable(self.method, self.query, self.headers)
 
     def places(
         self, buckets: Collection[str], elsewhere: Collection[str] = ()
     ) -> list[Place]:
-        """Return what the request may be about, the likeliest first.
+        """Return the places that the request may mean, the likeliest first.
 
-        *buckets* are those that are here, *elsewhere* those in another region.
-        A bucket stands in the name of the host, in the path, or nowhere, if the host is
-        a CNAME of the only one.  SDKs that are given an IP address mix the forms:
-        ali-oss has the bucket in the Host header, of a name of OSS, and with sldEnable
-        in the path too.  So more than one reading can be right; the signature tells
-        which one is.  Raises OssError.
+        *buckets* are the buckets here, *elsewhere* those in other regions.  The bucket
+        is in the host name, in the path, or in neither if the host is a CNAME of the
+        only bucket.  SDKs that are given an IP address mix the forms: ali-oss sends a
+        Host header with the bucket and a name of OSS, and with sldEnable it has the
+        bucket in the path too.  So several places are possible, and the signature tells
+        which one is meant.  Raises OssError.
         """
         path = self.target.partition("?")[0]
         if not path.startswith("/"):
@@ -99,10 +99,10 @@ class Request:
         return sorted(readings, key=lambda place: place.bucket not in known)
 
     def operation(self, place: Place) -> Operation:
-        """Return what *place* is asked to do.  Raises OssError if that is nothing."""
+        """Return the operation on *place*.  Raises OssError if there is none."""
         level = "object" if place.key else "bucket" if place.bucket else "service"
         operation = find_operation(self.method, level, self.query, self.headers)
-        # A form goes to the bucket, and to no subresource of it.
+        # A form goes to the bucket itself, not to a subresource.
         is_form = operation is not None and operation.name == "PostObject"
         if operation is None or (is_form and self.unknown_to(operation)):
             what = {"object": "an object", "bucket": "a bucket"}.get(level, "no bucket")
@@ -110,18 +110,18 @@ class Request:
         return operation
 
     def unknown_to(self, operation: Operation) -> set[str]:
-        """Return the parameters of the query that mean something, but not to this."""
+        """Return the parameters of the query that *operation* does not imitate."""
         unknown = self.query.keys() & SIGNED_SUBRESOURCES - operation.subresources
         return unknown - UNDERSTOOD - KNOWN_TO.get(operation.name, set())
 
     def check_query(self, operation: Operation) -> None:
-        """Raise OssError if the query asks for more than is imitated of *operation*."""
+        """Raise OssError if the query has a parameter *operation* does not imitate."""
         for name in sorted(self.unknown_to(operation)):
             raise not_imitated(f"{operation.name} with ?{name}")
 
 
 def is_own_name(host: str) -> bool:
-    """Tell whether *host* is one that stands for all buckets, not for one."""
+    """Tell whether *host* is the server's own, not the name of one bucket."""
     try:
         return bool(ip_address(host.strip("[]")))
     except ValueError:
@@ -131,14 +131,14 @@ def is_own_name(host: str) -> bool:
 def decode_path(text: str) -> str:
     """Return a path, or a part of one, decoded.  Raises OssError.
 
-    OSS reads + as a space here, though not in a query, which is why the SDKs write %2B
+    In a path OSS reads + as a space, but not in a query; that is why the SDKs write %2B
     for a plus sign.
     """
     return decode(text.replace("+", " "))
 
 
 def decode(text: str) -> str:
-    """Return percent-encoded *text* decoded; a plus sign is one.  Raises OssError."""
+    """Return percent-encoded *text* decoded; + stays +.  Raises OssError."""
     try:
         return unquote_to_bytes(text).decode()
     except UnicodeError:
@@ -146,16 +146,16 @@ def decode(text: str) -> str:
 
 
 def read_query(text: str) -> dict[str, str]:
-    """Return the parameters of a query.  Raises OssError if one stands there twice."""
+    """Return the parameters of a query.  Raises OssError if one is there twice."""
     pairs = [pair.partition("=")[::2] for pair in text.split("&") if pair]
     query = {decode(name): decode(value) for name, value in pairs}
     if len(query) < len(pairs):
-        raise OssError("InvalidArgument", "A query parameter stands there twice.")
+        raise OssError("InvalidArgument", "A query parameter is there twice.")
     return query
 
 
 def check_place(place: Place) -> None:
-    """Raise OssError unless *place* has the names that OSS allows."""
+    """Raise OssError unless OSS allows the names of the bucket and the object."""
     if not BUCKET_NAME.fullmatch(place.bucket):
         raise OssError("InvalidBucketName", details={"BucketName": place.bucket})
     if len(place.key.encode()) > MAX_KEY_BYTES or place.key.startswith(("/", "\\")):

@@ -3,10 +3,10 @@
     signature = read_signature(request, now, "cn-hangzhou", allow_v1=False)
     signature.matches(access_key_secret, "/my-bucket/photos/cat.jpg")
 
-read_signature() refuses what needs no secret to be refused: a request that is signed
-twice, too old, for another region, with V1 where that is not allowed, or in a way that
-is not understood.  The resource comes last, as one request can be read as meant for
-different buckets.
+read_signature() refuses every request that can be refused without the secret: one that
+is signed twice, too old, for another region, with V1 where that is not allowed, or in
+an unknown way.  The resource is given last, because one request can be read as meant
+for different buckets.
 
 Sources: "Include signatures in headers" and "Include signatures in URLs" (V1) and
 "Signature version 4" in the OSS documentation; the signers of oss2 2.19.1,
@@ -34,7 +34,7 @@ S3_V4_PARAMETERS = {"x-amz-algorithm", "x-amz-credential", "x-amz-signature"}
 def read_signature(
     request: Signable, now: float, region: str, *, allow_v1: bool
 ) -> Signature | None:
-    """Return how *request* is signed, None if it is not.  Raises OssError."""
+    """Return the signature of *request*, None if there is none.  Raises OssError."""
     authorization = request.headers.get("authorization", "")
     refuse_other_schemes(authorization, request.query)
     is_v1_url = any(name in request.query for name in V1_URL)
@@ -58,11 +58,11 @@ def read_signature(
 
 
 def refuse_other_schemes(authorization: str, parameters: Mapping[str, str]) -> None:
-    """Raise OssError for a request that OSS may know, signed as it is not imitated.
+    """Raise OssError if a request is signed in a way that is not imitated.
 
-    *parameters* are those of the query, or the fields of a form, whose names are in
-    lower case.  A scheme is told by its name in an Authorization header, or by
-    parameters that no other has.
+    *parameters* are those of the query, or the fields of a form with names in lower
+    case.  A scheme is recognized by its name in the Authorization header, or by
+    parameters that only this scheme has.
     """
     names = {name.lower() for name in parameters}
     scheme = authorization.partition(" ")[0]

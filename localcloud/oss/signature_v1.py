@@ -22,17 +22,17 @@ from localcloud.oss.times import iso_time, read_date
 
 V1_URL = ("OSSAccessKeyId", "Expires", "Signature")
 
-V1_SCHEME = "OSS "  # what an Authorization header begins with
+V1_SCHEME = "OSS "  # the beginning of an Authorization header
 V1_AUTHORIZATION = re.compile(r"OSS ([^\s:]+):([^\s:]+)")
 
 
 def v1_refused(region: str) -> OssError:
-    """Return the error for a bucket in *region* that wants V4.
+    """Return the error for V1 at a bucket in *region* that only takes V4.
 
-    The page of its EC gives status 403, and neither a Code nor a Message.
+    The page of its EC gives the status 403, but no Code and no Message.
     """
     message = (
-        "Signature version 1 is refused, as OSS refuses it for a new bucket. Sign with "
+        "Signature version 1 is refused, as by OSS for new buckets. Sign with "
         f"version 4 (OSS4-HMAC-SHA256) and the region {region}. If your bucket still "
         "takes version 1, start the stand-in with allow_v1=True, or "
         "python -m localcloud with --allow-v1."
@@ -47,7 +47,7 @@ def v1_signature(access_key_secret: str, string_to_sign: str) -> str:
 
 
 def v1_string_to_sign(request: Signable, date: str, resource: str) -> str:
-    """Return what V1 signs; *date* is a Date, or the time at which a URL expires."""
+    """Return the text that V1 signs; *date* is a Date, or the Expires of a URL."""
     headers = request.headers
     lines = [
         request.method,

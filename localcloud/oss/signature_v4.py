@@ -19,10 +19,10 @@ from localcloud.oss.signed import (
 )
 from localcloud.oss.times import V4_TIME, day_of, read_date
 
-MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of a URL and of a form, if V4 signed them
+MAX_EXPIRES_SECONDS = 7 * 24 * 3600  # of URLs and forms signed with V4
 PRODUCT = "oss"
 ALGORITHM = "OSS4-HMAC-SHA256"
-UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # the one x-oss-content-sha256 that SDKs send
+UNSIGNED_PAYLOAD = "UNSIGNED-PAYLOAD"  # the only x-oss-content-sha256 that SDKs send
 
 V4_URL = (
     "x-oss-signature-version",
@@ -36,12 +36,12 @@ V4_AUTHORIZATION_KEYS = ("Credential", "AdditionalHeaders", "Signature")
 
 
 class Where(NamedTuple):
-    """A place where V4 has its parts, and the EC of what can be wrong with each.
+    """A place for the parts of a V4 signature, and the EC for each invalid part.
 
     An EC is empty if no page gives one for this place.
     """
 
-    name: str  # as messages have it
+    name: str  # in messages
     date: str
     credential: str
     region: str = ""
@@ -62,7 +62,7 @@ IN_FORM = Where("form fields", date="0002-00000709", credential="0002-00000710")
 def v4_signature(
     access_key_secret: str, date: str, region: str, string_to_sign: str
 ) -> str:
-    """Return the signature with the key for one day (*date*, yyyymmdd) and region."""
+    """Return the signature with the key for one region and day (*date*, yyyymmdd)."""
     key = f"aliyun_v4{access_key_secret}".encode()
     for part in (date, region, PRODUCT, "aliyun_v4_request"):
         key = hmac.digest(key, part.encode(), "sha256")
@@ -72,7 +72,7 @@ def v4_signature(
 def v4_canonical_request(
     request: Signable, additional_headers: list[str], resource: str
 ) -> str:
-    """Return the request as V4 sees it; *additional_headers* are signed as well."""
+    """Return the canonical request of V4; *additional_headers* are signed as well."""
     query = sorted(
         (encode(name), encode(value))
         for name, value in request.query.items()
@@ -97,12 +97,12 @@ def v4_canonical_request(
 
 
 def encode(text: str) -> str:
-    """Return *text* percent-encoded, slashes too."""
+    """Return *text* percent-encoded, including slashes."""
     return quote(text, safe="")
 
 
 def v4_string_to_sign(time: str, scope: str, canonical_request: str) -> str:
-    """Return the lines that V4 signs."""
+    """Return the text that V4 signs."""
     digest = hashlib.sha256(canonical_request.encode()).hexdigest()
     return f"{ALGORITHM}\n{time}\n{scope}\n{digest}"
 
@@ -145,9 +145,9 @@ def read_time_header(headers: Mapping[str, str]) -> tuple[str, float]:
 
 
 def read_v4_authorization(authorization: str) -> dict[str, str]:
-    """Return what an Authorization header of V4 consists of, by key.
+    """Return the values in a V4 Authorization header by key.
 
-    Raises OssError unless both Credential and Signature are there, each once and with a
+    Raises OssError unless Credential and Signature are both there, each once and with a
     value.  SDKs differ in the order of the keys and in spaces after the commas.
     """
     algorithm, _, rest = authorization.partition(" ")
@@ -165,7 +165,7 @@ def read_v4_authorization(authorization: str) -> dict[str, str]:
             raise invalid_authorization("A pair has no equal sign.", "0002-00000203")
         if key not in V4_AUTHORIZATION_KEYS:
             keys = ", ".join(V4_AUTHORIZATION_KEYS)
-            reason = f"The keys that may be there are {keys}."
+            reason = f"The keys allowed are {keys}."
             raise invalid_authorization(reason, "0002-00000204")
         if key in fields:
             raise invalid_authorization(f"{key} is there twice.", "0002-00000202")
@@ -214,7 +214,7 @@ def read_v4_url(request: Signable, now: float, region: str) -> Signature:
 
 
 class Parts(NamedTuple):
-    """What a signature of V4 consists of, in a header or in a URL."""
+    """The parts of a V4 signature in a header or in a URL."""
 
     credential: str
     additional_headers: str | None  # None if the request does not name any
@@ -227,7 +227,7 @@ class Parts(NamedTuple):
 def v4_signature_of(
     request: Signable, parts: Parts, region: str, where: Where
 ) -> Signature:
-    """Return the signature that *parts* are.  Raises OssError."""
+    """Return the signature made of *parts*.  Raises OssError."""
     access_key_id, date, scope = read_credential(
         parts.credential, parts.day, region, where
     )
@@ -255,10 +255,11 @@ def v4_signature_of(
 
 
 def read_additional_headers(text: str, headers: Mapping[str, str]) -> list[str]:
-    """Return the names of the headers that are signed besides those that always are.
+    """Return the names of the headers that are signed in addition to the usual ones.
 
-    Raises OssError unless there are some, each in *headers*, and in alphabetical order.
-    Their case does not matter ("Include a V4 signature in the Authorization header").
+    Raises OssError unless there is at least one, each is in *headers*, and they are in
+    alphabetical order.  Their case does not matter ("Include a V4 signature in the
+    Authorization header").
     """
     names = text.lower().split(";")
     if not text:
@@ -271,7 +272,7 @@ def read_additional_headers(text: str, headers: Mapping[str, str]) -> list[str]:
         message = "An additional header has an underscore, or is not in the request."
         raise OssError("InvalidArgument", message, ec="0002-00000211")
     if names != sorted(set(names)):
-        message = "The additional headers must be sorted, and each be there once."
+        message = "The additional headers must be sorted, and each only there once."
         raise OssError("InvalidArgument", message)
     return names
 
@@ -297,17 +298,17 @@ def read_credential(
 
 
 def invalid(what: str, where: Where, ec: str) -> OssError:
-    """Return the error for a part of a signature that cannot be right."""
+    """Return the error for an invalid part of a signature."""
     return OssError("InvalidArgument", f"Invalid {what} in {where.name}.", ec=ec)
 
 
 def invalid_date(where: Where) -> OssError:
-    """Return the error for a time that cannot be right."""
+    """Return the error for an invalid time in a signature."""
     return invalid("signing date", where, where.date)
 
 
 def read_v4_time(text: str, where: Where) -> float:
-    """Return the unix seconds of a time in V4's form.  Raises OssError."""
+    """Return the unix seconds of a time in the format of V4.  Raises OssError."""
     seconds = read_date(text) if V4_TIME.fullmatch(text) else None
     if seconds is None:
         raise invalid_date(where)

@@ -1,4 +1,4 @@
-"""A request as signatures see it, and a signature that may be right."""
+"""The parts of a request that signatures cover, and a signature to be checked."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from localcloud.oss.times import iso_time
 
 MAX_CLOCK_SKEW_SECONDS = 15 * 60
 
-# V1 signs these of a query, and no others.  It is the union of what the SDKs know.
+# V1 signs only these parameters of a query: the union of the lists in the SDKs.
 SUBRESOURCES = """
 accessPoint accessPointPolicy acl append asyncFetch bucketArchiveDirectRead bucketInfo
 callback callback-var cleanRestoredObject cloudboxes cname comp continuation-token cors
@@ -36,9 +36,9 @@ SIGNED_SUBRESOURCES = frozenset(SUBRESOURCES.split())
 
 @dataclass(frozen=True)
 class Signable:
-    """What a signature covers.
+    """The parts of a request that a signature covers.
 
-    *query* is decoded, where a plus sign is one; names of *headers* are in lower case.
+    *query* is decoded, and + in it stays +; the names of *headers* are in lower case.
     """
 
     method: str
@@ -48,14 +48,14 @@ class Signable:
 
 @dataclass(frozen=True)
 class Signature:
-    """A signature that may be right: only a secret will tell."""
+    """A signature that is not checked yet, because that takes the secret."""
 
     access_key_id: str
     security_token: str = field(repr=False)
     given: str = field(repr=False)
-    # The two steps of its arithmetic: what is signed, given the resource, and how,
-    # given the secret.  The canonical request, of which V4 signs a digest, is for the
-    # developer who looks for a difference; V1 has none.
+    # The two steps of signing: make the text for a resource, and sign it with a secret.
+    # V4 signs a digest of the canonical request, which is shown to developers who look
+    # for a difference; V1 has none.
     string_to_sign: Callable[[str], str] = field(repr=False)
     sign: Callable[[str, str], str] = field(repr=False)
     canonical_request: Callable[[str], str] | None = field(default=None, repr=False)
@@ -66,7 +66,7 @@ class Signature:
         return hmac.compare_digest(expected.encode(), self.given.encode())
 
     def mismatch(self, resource: str) -> OssError:
-        """Return the error that tells the caller what should have been signed."""
+        """Return the error that shows the caller the text to sign."""
         string_to_sign = self.string_to_sign(resource)
         details = {
             "OSSAccessKeyId": self.access_key_id,
@@ -85,6 +85,6 @@ def is_oss_header(name: str) -> bool:
 
 
 def url_expired(expires: float, now: float) -> OssError:
-    """Return the error for a URL that was good until *expires*."""
+    """Return the error for a URL that expired at *expires*."""
     times = {"Expires": iso_time(expires), "ServerTime": iso_time(now)}
     return OssError("AccessDenied", "Request has expired.", details=times)

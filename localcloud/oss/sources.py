@@ -1,4 +1,4 @@
-"""What an x-oss-copy-source names."""
+"""The source of a copy, named in x-oss-copy-source."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from localcloud.oss.request import Place, check_place, decode_path
 
 
 class Source(NamedTuple):
-    """What is to be copied, and the action that this needs."""
+    """An object to copy, and the action that copying it needs."""
 
     place: Place
     action: str
 
 
 def read_source(text: str) -> Source:
-    """Return what an x-oss-copy-source names.  Raises OssError."""
+    """Return the source in *text*, an x-oss-copy-source.  Raises OssError."""
     address, mark, _ = text.partition("?")
     start, _, path = address.partition("/")
     bucket, _, key = path.partition("/")

@@ -59,13 +59,13 @@ from localcloud.sts import Caller, StsStandIn
 logger = logging.getLogger("localcloud.oss")
 
 REQUESTS_KEPT = 10_000
-CUT_OFF = "CutOff"  # instead of an error code, for fail()
+CUT_OFF = "CutOff"  # for fail(), in place of an error code
 FAILABLE = {row.name for rows in ROWS.values() for row in rows}
 
 
 @dataclass
 class Access:
-    """A request as the log has it; what did not come to be known is empty."""
+    """A request for the log.  Fields that did not become known are empty."""
 
     method: str
     operation: str = ""
@@ -78,15 +78,15 @@ class Access:
 
 
 class OssStandIn:
-    """OSS on 127.0.0.1 for as long as a with block lasts; port 0 is any free one.
+    """OSS on 127.0.0.1 for as long as a with block lasts; port 0 means any free port.
 
     Objects are kept in *folder*, or in a temporary one.  *owner* is the account that
-    the buckets belong to.  Time is that of *sts*.  With *allow_v1* the buckets take
-    Signature V1, as those made before September 2025 do.  An app server has
-    *callback_seconds* to answer a callback.  *network* says where to listen, if not on
+    the buckets belong to.  The clock is that of *sts*.  With *allow_v1* the buckets
+    take Signature V1, like buckets made before September 2025.  An app server has
+    *callback_seconds* to answer a callback.  *network* says where to listen instead of
     127.0.0.1.  Entering the block raises OSError if the port is taken, and FolderError
-    if the folder cannot be used: it has to be new or empty, or one that an earlier
-    stand-in used, and in use by no other.
+    if the folder cannot be used: it must be new or empty, or left by an earlier
+    stand-in, and not in use by another.
     """
 
     def __init__(  # noqa: PLR0913 (each is a fact about a cloud)
@@ -112,7 +112,7 @@ class OssStandIn:
         self.network = network or Network()
         self._lock = threading.Lock()  # guards all below
         self._buckets: dict[str, Bucket] = {}  # replaced, never changed
-        self._elsewhere: dict[str, str] = {}  # the region of buckets in another
+        self._elsewhere: dict[str, str] = {}  # the region of each bucket elsewhere
         self._cors: dict[str, Collection[CorsRule]] = {}
         self._requests: deque[Access] = deque(maxlen=REQUESTS_KEPT)
         self._failures = Failures("OSS", FAILABLE, [*CODES, CUT_OFF])
@@ -139,7 +139,7 @@ class OssStandIn:
     def create_bucket(
         self, name: str, cors: Collection[CorsRule] = (CorsRule(),)
     ) -> Bucket:
-        """Add a bucket, with the objects that its folder holds.
+        """Add a bucket, with the objects that are in its folder already.
 
         Raises FolderError if that folder cannot be used.
         """
@@ -152,10 +152,10 @@ class OssStandIn:
         return bucket
 
     def add_bucket_elsewhere(self, name: str, region: str) -> None:
-        """Have a bucket in another *region*, such as "cn-shanghai".
+        """Add a bucket in another *region*, such as "cn-shanghai".
 
-        As at the endpoint of a wrong region, each request for it is refused with the
-        name of the right endpoint.
+        Each request for it is refused, and told the right endpoint, as when a client
+        calls the endpoint of the wrong region.
         """
         if not BUCKET_NAME.fullmatch(name):
             raise ValueError(f"{name!r} is not a bucket name")
@@ -166,12 +166,12 @@ class OssStandIn:
 
     @property
     def callback_public_key(self) -> str:
-        """The key that verifies callbacks, in PEM: one of this stand-in alone."""
+        """The key, in PEM, that verifies the callbacks of this stand-in."""
         return self._callbacks.key.public_pem
 
     @property
     def requests(self) -> list[Access]:
-        """The requests answered since clear(), of very many the last."""
+        """The latest REQUESTS_KEPT requests answered since clear()."""
         with self._lock:
             return list(self._requests)
 
@@ -185,10 +185,10 @@ class OssStandIn:
 
         An empty code stands for the usual answer; CUT_OFF ends the connection halfway
         through the body of the request, without a reply.  With *always*, all requests
-        get the one code that is given.  "*" is every operation.  What was ordered for
-        *operation* before is forgotten: without codes, all is as usual again.  Only
-        what is signed and allowed fails so: all else has an error of its own.
-        Raises ValueError for an operation or a code that OSS does not have.
+        get the only code that is given.  "*" means every operation.  Each call replaces
+        the errors ordered for *operation* before; without codes, requests are answered
+        as usual again.  Requests that are not signed or not allowed still get their own
+        errors.  Raises ValueError for an operation or a code that OSS does not have.
         """
         self._failures.order(operation, codes, always=always)
 
@@ -230,13 +230,13 @@ class OssStandIn:
         return replace(reply, headers=headers)
 
     def _perform(self, request: Request, access: Access) -> Reply:
-        """Do what *request* asks; note in *access* what is found out about it."""
+        """Perform *request*; note in *access* each fact that becomes known about it."""
         places = request.places(self._buckets, self._elsewhere)
         note_place(access, places[0])
         if request.method == "OPTIONS":
             access.operation = "OptionObject"
             return answer_preflight(self._cors.get(access.bucket, ()), request)
-        with suppress(OssError):  # another of the places may be right
+        with suppress(OssError):  # another of the places may be meant
             access.operation = request.operation(places[0]).name
         if access.operation == "PostObject":
             return self._post_object(request, places[0], access)
@@ -245,7 +245,7 @@ class OssStandIn:
     def _signed_request(
         self, request: Request, places: list[Place], access: Access
     ) -> Reply:
-        """Do what a request asks that may mean any of *places*."""
+        """Perform a request that may mean any of *places*."""
         caller, place = self._signed_place(request, places, access)
         note_place(access, place)
         operation = request.operation(place)
@@ -283,14 +283,14 @@ class OssStandIn:
     def _signed_place(
         self, request: Request, places: list[Place], access: Access
     ) -> tuple[Caller, Place]:
-        """Return who signed *request*, and which of *places*.  Raises OssError.
+        """Return the caller who signed *request*, and the place that was signed.
 
-        The signature is judged before the place, because it alone says which place is
-        meant: GET /photos/cat.jpg with "Host: my-bucket.oss-cn-hangzhou.aliyuncs.com"
-        can be photos/cat.jpg of my-bucket, or cat.jpg of the bucket photos
-        (Request.places), and a client signs one of the two.  If places were refused
-        first, the likeliest reading would decide, and a request that is right by
-        another would get NoSuchBucket.
+        Raises OssError.  The signature is checked before the place, because only the
+        signature says which of *places* is meant: GET /photos/cat.jpg with "Host:
+        my-bucket.oss-cn-hangzhou.aliyuncs.com" can be photos/cat.jpg in my-bucket, or
+        cat.jpg in the bucket photos (Request.places), and a client signs one of the
+        two.  If places were checked first, the likeliest one would decide, and a valid
+        request for another would get NoSuchBucket.
         """
         signature = read_signature(
             request.signable, request.received_at, self.region, allow_v1=self.allow_v1
@@ -306,7 +306,7 @@ class OssStandIn:
         return caller, place
 
     def _post_object(self, request: Request, place: Place, access: Access) -> Reply:
-        """Store the file of a form, which is signed by a field of its own."""
+        """Store the file of a form, whose signature is one of its fields."""
         operation = request.operation(place)
         request.body.check_announced()
         form = read_form(request.headers.get("content-type", ""), request.body)
@@ -339,7 +339,7 @@ class OssStandIn:
         request: Request,
         access: Access,
     ) -> Notify:
-        """Return what makes *callback*, if any, when the object is stored."""
+        """Return the function that makes *callback*, if any, after the upload."""
         asked = Asked(access.operation, access.request_id, request.client)
         return notifier(self._callbacks, callback, bucket, asked)
 
@@ -362,9 +362,9 @@ class OssStandIn:
         raise wrong_endpoint(place.bucket, region)
 
     def _anonymous(self, place: Place, operation: str) -> OssError:
-        """Return the error for a request that nobody signed: all is private.
+        """Return the error for an unsigned request: everything is private.
 
-        Whether a bucket is there, and in which region, OSS tells everybody.
+        OSS tells everybody whether a bucket exists, and in which region.
         """
         if place.bucket and operation != "PutBucket":
             self._bucket(place)
@@ -372,7 +372,7 @@ class OssStandIn:
         return OssError("AccessDenied", message)
 
     def _meet_failure(self, operation: str, body: Body) -> None:
-        """Raise what fail() asked for, if it did."""
+        """Raise the error that was ordered with fail(), if there is one."""
         code = self._failures.take(operation)
         if code == CUT_OFF:
             left = (body.length or 0) // 2
@@ -386,15 +386,15 @@ class OssStandIn:
 
 
 def printable(text: str) -> str:
-    """Return *text* for the log, where no part of it can look like another line."""
+    """Return *text* for the log, without characters that could start a new line."""
     return "".join(c if c.isprintable() else "?" for c in text)
 
 
 def as_oss_error(problem: Exception) -> OssError:
-    """Return *problem* as what the client is told; the log has what it is not."""
+    """Return the error for the client; log the details of an unexpected *problem*."""
     if isinstance(problem, OssError):
         return problem
-    if isinstance(problem, OSError):  # of the disk, as those of the client are not
+    if isinstance(problem, OSError):  # from the disk; errors of the client are OssError
         logger.error("the folder cannot be used: %s", problem.strerror or problem)
     else:
         logger.error("a defect of the stand-in", exc_info=problem)
@@ -402,5 +402,5 @@ def as_oss_error(problem: Exception) -> OssError:
 
 
 def note_place(access: Access, place: Place) -> None:
-    """Note in *access* what the request is about."""
+    """Note the bucket and the key of a request in *access*."""
     access.bucket, access.key = place.bucket, place.key

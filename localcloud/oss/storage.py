@@ -1,4 +1,4 @@
-"""Buckets of objects as files in a folder, and uploads on their way to become objects.
+"""Buckets: objects and unfinished multipart uploads as files in a folder.
 
     <bucket folder>/data/<digits>-cat.jpg     the bytes of one object, or of one part
                     objects/<digest>.json     an object: its key, and where its bytes
@@ -6,13 +6,13 @@
                     uploads/<id>/upload.json  a multipart upload, and its parts
                                  00001.json
 
-Bytes are written first, and count from the moment a record names them, which is there
-at once and whole (os.replace).  Bytes that no record names are what is left of an
-upload that was cut off, and are deleted, at the latest when the bucket is opened again.
-A record is written among the bytes and then moved to its place, never changed there.
+Bytes are written first, and count from the moment a record names them.  A record
+appears whole in one step: it is written in the data folder, then moved to its place
+(os.replace), and never changed there.  Bytes that no record names were left by an
+interrupted upload, and are deleted when the bucket is opened again at the latest.
 
-Other files may be in these folders: what has no name of ours (localcloud.oss.folder),
-and what is a link, is neither read nor written nor deleted.
+These folders may hold other files.  Files without a name of ours (see
+localcloud.oss.folder) and links are never read, written or deleted.
 
 Sources: "PutObject", "AppendObject" and "Multipart upload" in the OSS documentation.
 """
@@ -67,7 +67,7 @@ logger = logging.getLogger("localcloud.oss.storage")
 class Bucket:
     """The objects and uploads of one bucket.  All methods may be called by any thread.
 
-    OssError is what OSS would answer; OSError means that the disk failed.
+    They raise OssError for the errors of OSS, and OSError if the disk fails.
     """
 
     def __init__(
@@ -81,8 +81,8 @@ class Bucket:
         self._data, self._records, self._pending = folder.make(
             "data", "objects", "uploads"
         )
-        # Guards the two below, and the files they speak of: held while a record is
-        # written or bytes are appended, not while the bytes of an object are received.
+        # Guards the two below and their files.  It is held while a record is written or
+        # bytes are appended, not while the bytes of an object are received.
         self._lock = threading.Lock()
         self._objects: dict[str, StoredObject] = {}
         self._uploads: dict[str, Upload] = {}
@@ -90,9 +90,9 @@ class Bucket:
             self._load()
 
     def _load(self) -> None:
-        """Read what an earlier process left, and delete what nothing of it names."""
+        """Read the records of an earlier process, and delete bytes that none names."""
         files = {path.name for path in filter(self._is_own_file, self._data.iterdir())}
-        unread: list[Path] = []  # the bytes that they name must stay
+        unread: list[Path] = []  # records whose bytes must stay
         used = self._load_objects(files, unread)
         for folder in filter(self._is_own_upload, self._pending.iterdir()):
             used |= self._load_upload(folder, files, unread)
@@ -107,11 +107,11 @@ class Bucket:
             remove(self._data / file)
 
     def _load_objects(self, files: set[str], unread: list[Path]) -> set[str]:
-        """Read the records of objects; return those of *files* that they name."""
+        """Read the records of objects; return the *files* that they name."""
         used = set()
         for path in own_records(self._records, OBJECT_RECORD):
             stored = read_or_note(path, read_object, unread)
-            if stored and stored.content.file in files:  # else a person has deleted it
+            if stored and stored.content.file in files:  # or a person has deleted it
                 self._objects[stored.key] = stored
                 used.add(stored.content.file)
         return used
@@ -119,9 +119,9 @@ class Bucket:
     def _load_upload(
         self, folder: Path, files: set[str], unread: list[Path]
     ) -> set[str]:
-        """Read the records of an upload; return those of *files* that they name."""
+        """Read the records of an upload; return the *files* that they name."""
         if not os.path.lexists(folder / UPLOAD_RECORD):
-            delete_records(folder)  # the process ended while it made or deleted it
+            delete_records(folder)  # a process ended while making or deleting it
             return set()
         used = set()
         upload = read_or_note(folder / UPLOAD_RECORD, read_upload, unread)
@@ -144,9 +144,9 @@ class Bucket:
 
     @contextmanager
     def receive(self, key: str, chunks: Iterable[bytes]) -> Iterator[Incoming]:
-        """Write *chunks* to a new file, which outlives the block only if it is kept.
+        """Write *chunks* to a new file, deleted after the block unless it is kept.
 
-        What *chunks* raises is raised again.
+        Raises the errors that *chunks* raises.
         """
         path = self._data / self.folder.new_name(f"-{readable(key)}")
         file = path.open("xb")
@@ -164,7 +164,7 @@ class Bucket:
             remove(self._data / content.file)
 
     def _path(self, content: Content) -> Path:
-        """Return where *content* is.  Raises OSError if it is not there any more."""
+        """Return the path of *content*.  Raises OSError if the file is gone."""
         path = self._data / content.file
         if not is_file(path):  # a link may lead anywhere, and a pipe has no end
             raise OSError(errno.EINVAL, os.strerror(errno.EINVAL), str(path))
@@ -174,7 +174,7 @@ class Bucket:
         return self._path(content).open("rb")
 
     def _write_record(self, path: Path, record: Mapping[str, object]) -> None:
-        """Write a JSON file that is there whole or not at all."""
+        """Write a JSON file that appears whole or not at all."""
         if os.path.lexists(path) and not is_file(path):  # somebody else put it there
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
         temporary = self._data / self.folder.new_name("-record.json")
@@ -182,12 +182,12 @@ class Bucket:
         try:
             with file:
                 file.write(json.dumps(record, ensure_ascii=False))
-            temporary.replace(path)  # at once, in place of an earlier one
+            temporary.replace(path)  # in one step, over an earlier record
         except BaseException:
             remove(temporary)
             raise
 
-    # Objects, for those who do not come over HTTP
+    # Objects, for callers in this process
 
     def put(self, key: str, data: bytes) -> None:
         """Make *data* the object *key*."""
@@ -201,7 +201,7 @@ class Bucket:
             return file.read(stored.content.size)
 
     def keys(self) -> list[str]:
-        """Return the keys of all objects in their order."""
+        """Return the keys of all objects, sorted."""
         return sorted(self.objects())
 
     def clear(self) -> None:
@@ -209,7 +209,7 @@ class Bucket:
         for key in self.objects():
             self.delete(key)
         for upload in self.uploads():
-            with suppress(OssError):  # it is over by now
+            with suppress(OssError):  # it was completed or aborted meanwhile
                 self.abort(upload.id, upload.key)
 
     # Objects
@@ -225,7 +225,7 @@ class Bucket:
     ) -> StoredObject:
         """Make *incoming* the object *key*.
 
-        The *upload* that it comes from, if any, is over at the same moment.
+        If it is the result of *upload*, that upload ends at the same moment.
         """
         stored = StoredObject(
             key=key,
@@ -259,7 +259,7 @@ class Bucket:
     def append(
         self, key: str, position: int, incoming: Incoming, headers: Mapping[str, str]
     ) -> StoredObject:
-        """Add *incoming* to the end of the object *key*, which is at *position*."""
+        """Add *incoming* to the object *key*, whose length must be *position*."""
         with self._lock:
             before = self._objects.get(key)
             length = before.content.size if before else 0
@@ -288,7 +288,7 @@ class Bucket:
             return stored
 
     def _appended(self, content: Content, more: Content) -> Content:
-        """Write *more* behind *content*, over what a failed append may have left."""
+        """Write *more* after *content*, over bytes that a failed append left there."""
         checksum = content.crc64
         with self._path(content).open("r+b") as file, self._open(more) as tail:
             file.truncate(content.size)
@@ -304,9 +304,9 @@ class Bucket:
             return self._objects.get(key)
 
     def open(self, key: str) -> tuple[StoredObject, BinaryIO]:
-        """Return the object *key* and its bytes, which the caller has to close.
+        """Return the object *key* and a file with its bytes, for the caller to close.
 
-        They stay what they are, whatever happens to the object.
+        The bytes stay the same even if the object is replaced or deleted.
         """
         with self._lock:
             stored = self._objects.get(key)
@@ -315,9 +315,9 @@ class Bucket:
             return stored, self._open(stored.content)
 
     def reopen(self, stored: StoredObject) -> BinaryIO:
-        """Return the bytes of *stored*, which the caller has to close.
+        """Return a file with the bytes of *stored*, for the caller to close.
 
-        Raises OSError if it was replaced or deleted in the meantime.
+        Raises OSError if the object was replaced or deleted in the meantime.
         """
         return self._open(stored.content)
 
@@ -339,7 +339,7 @@ class Bucket:
     # Multipart uploads
 
     def initiate(self, key: str, headers: Mapping[str, str]) -> Upload:
-        """Begin an upload that is to become the object *key*."""
+        """Begin a multipart upload for the object *key*."""
         upload = Upload(
             id=self.folder.new_name().upper(),
             key=key,
@@ -371,7 +371,7 @@ class Bucket:
     def put_part(
         self, upload_id: str, key: str, number: int, incoming: Incoming
     ) -> Part:
-        """Make *incoming* part *number* of an upload, in place of an earlier one."""
+        """Make *incoming* part *number* of an upload, replacing an earlier one."""
         part = Part(number, incoming.content, self._clock())
         with self._lock:
             upload = self._upload(upload_id, key)
@@ -385,7 +385,7 @@ class Bucket:
         return part
 
     def parts(self, upload_id: str, key: str) -> list[Part]:
-        """Return the parts of an upload, in their order."""
+        """Return the parts of an upload, sorted by number."""
         with self._lock:
             parts = self._upload(upload_id, key).parts
             return [parts[number] for number in sorted(parts)]
@@ -403,9 +403,9 @@ class Bucket:
         *,
         may_overwrite: bool = True,
     ) -> StoredObject:
-        """Make one object of the parts *wanted*, number and ETag each, by default all.
+        """Make one object from the parts *wanted* (number and ETag), by default all.
 
-        The upload stays as it is if that fails.
+        If that fails, the upload stays as it is.
         """
         with self._lock:
             upload = self._upload(upload_id, key)
@@ -432,7 +432,7 @@ class Bucket:
         for content in contents:
             try:
                 file = self._open(content)
-            except FileNotFoundError:  # by another request, while this one reads
+            except FileNotFoundError:  # another request has just deleted it
                 self.parts(upload.id, upload.key)
                 raise OssError("InvalidPart") from None
             with file:
@@ -446,6 +446,6 @@ class Bucket:
         self._delete(upload)
 
     def _delete(self, upload: Upload) -> None:
-        """Delete the files of an upload that is over."""
+        """Delete the files of an upload that has ended."""
         delete_records(self._pending / upload.id)
         self._discard(*(part.content for part in upload.parts.values()))

@@ -1,4 +1,4 @@
-"""Times as OSS reads and writes them."""
+"""Times in the formats of OSS."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ V4_TIME = re.compile(r"\d{8}T\d{6}Z", re.ASCII)
 
 
 def read_date(text: str) -> float | None:
-    """Return the unix seconds of a Date, or of a time in V4's form, or None."""
+    """Return the unix seconds of a Date or of a time in the format of V4, or None."""
     try:
         if V4_TIME.fullmatch(text):
             moment = datetime.strptime(text, "%Y%m%dT%H%M%SZ")
@@ -19,7 +19,7 @@ def read_date(text: str) -> float | None:
         if moment.tzinfo is None:
             moment = moment.replace(tzinfo=timezone.utc)
         return moment.astimezone(timezone.utc).timestamp()
-    except (ValueError, OverflowError):  # the latter for a year beyond those there are
+    except (ValueError, OverflowError):  # OverflowError: the year is out of range
         return None
 
 
@@ -29,6 +29,6 @@ def day_of(seconds: float) -> str:
 
 
 def iso_time(seconds: float) -> str:
-    """Return unix *seconds* as OSS writes times in XML."""
+    """Return unix *seconds* in the format of times in XML."""
     moment = datetime.fromtimestamp(seconds, timezone.utc)
     return moment.strftime("%Y-%m-%dT%H:%M:%S.000Z")

@@ -367,9 +367,9 @@ def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> No
 
     assert outcome == (
         1,
-        f"localcloud: folder {tmp_path}: it holds other files and no valid "
-        "oss-stand-in.json, the mark of a folder for objects; a new or an empty folder "
-        "is allowed, and one with that mark; use --folder DIR\n",
+        f"localcloud: folder {tmp_path}: it holds other files and has no valid "
+        "oss-stand-in.json, the mark of a folder for objects; choose a new folder, an "
+        "empty one, or one with that mark; use --folder DIR\n",
     )
     assert [path.read_text() for path in paths] == ["mine"] * 3
 
@@ -377,7 +377,7 @@ def test_a_folder_of_others_is_refused_and_keeps_its_files(tmp_path: Path) -> No
 def test_a_folder_that_another_demo_uses_is_refused(demo: Demo, objects: Path) -> None:
     outcome = start("--folder", str(objects))
 
-    message = f"folder {objects}: another stand-in or demo uses it"
+    message = f"folder {objects}: it is in use by another stand-in or demo"
     assert outcome == (1, f"localcloud: {message}; use --folder DIR\n")
 
 

@@ -1,16 +1,16 @@
-"""The upload callback: OSS tells an app server of an upload, and hands on its answer.
+"""The upload callback: OSS reports an upload to an app server and returns its answer.
 
     callback = read_callback(request.headers, request.query)
     answer = CallbackSender(5.0, CallbackKey()).send(callback, values)
 
-A request for PutObject, PostObject or CompleteMultipartUpload says whom to call and
-with which body.  That is checked before anything is stored; when the object is stored,
-its variables are filled in and the body is signed and posted.  An app server that
-answers with HTTP 200 and JSON has its answer handed on to the client.  Else the client
-gets 203 CallbackFailed, and the object stays.
+A request for PutObject, PostObject or CompleteMultipartUpload says which URL to call
+and with which body.  That is checked before anything is stored.  Once the object is
+stored, the variables in the body are filled in, and the body is signed and posted.  If
+the app server answers with HTTP 200 and JSON, the client gets this answer.  Otherwise
+it gets 203 CallbackFailed, and the object stays.
 
-What differs from OSS: only addresses of this machine are called, and not over TLS; the
-key is one of the stand-in's own, which the name in x-oss-pub-key-url does not lead to.
+Differences from OSS: only addresses of this machine are called, and not over TLS; the
+key is the stand-in's own, and the URL in x-oss-pub-key-url does not lead to it.
 
 Sources: "Callback" and "Upload callbacks" in the OSS documentation, "Errors returned
 with HTTP status code 203", and the pages of EC 0007-00000002 to 205.

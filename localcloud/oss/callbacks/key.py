@@ -9,17 +9,17 @@ from urllib.parse import unquote_to_bytes
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import padding, rsa
 
-KEY_BITS = 2048  # that of OSS has 512
-# Where app servers expect the key of OSS to be.  This one is not there: who looks for
-# it gets none, rather than the key of OSS.
+KEY_BITS = 2048  # the key of OSS has 512
+# App servers expect keys of OSS in this place.  There is none with this name, so an app
+# server that fetches it gets nothing, rather than the key of OSS.
 KEY_URL = "https://gosspublic.alicdn.com/oss_stand_in_has_a_key_of_its_own.pem"
 
 
 class CallbackKey:
-    """An RSA key, which is made when it is first asked for."""
+    """An RSA key, generated when it is first used."""
 
     def __init__(self) -> None:
-        self._lock = threading.Lock()  # guards the key, of which there is one
+        self._lock = threading.Lock()  # guards the key, which is generated once
         self._key: rsa.RSAPrivateKey | None = None
 
     def _private_key(self) -> rsa.RSAPrivateKey:
@@ -30,7 +30,7 @@ class CallbackKey:
 
     @property
     def public_pem(self) -> str:
-        """The public key as a PEM file has it."""
+        """The public key in PEM."""
         return (
             self._private_key()
             .public_key()
@@ -42,9 +42,9 @@ class CallbackKey:
         )
 
     def signature(self, target: str, body: bytes) -> str:
-        """Return what Authorization has: over the decoded path, the query and *body*.
+        """Return the value of Authorization: MD5 with RSA, in Base64, as OSS signs.
 
-        *target* is the path with its query; MD5 is what OSS uses.
+        It signs the decoded path, the query and *body*; *target* is path and query.
         """
         path, mark, query = target.partition("?")
         message = unquote_to_bytes(path) + f"{mark}{query}\n".encode() + body
@@ -53,5 +53,5 @@ class CallbackKey:
 
     @property
     def encoded_url(self) -> str:
-        """What x-oss-pub-key-url has."""
+        """The value of x-oss-pub-key-url."""
         return base64.b64encode(KEY_URL.encode()).decode("ascii")

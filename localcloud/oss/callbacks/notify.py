@@ -1,4 +1,4 @@
-"""What happens when an object is stored whose upload asked for a callback."""
+"""Makes the callback that an upload asked for, once its object is stored."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from localcloud.oss.storage import Bucket
 
 
 class Asked(NamedTuple):
-    """What a callback says of the request: its operation, its id and who sent it."""
+    """The facts in a callback about the request: operation, request ID and client."""
 
     operation: str
     request_id: str
@@ -27,9 +27,9 @@ class Asked(NamedTuple):
 def notifier(
     sender: CallbackSender, callback: Callback | None, bucket: Bucket, asked: Asked
 ) -> Notify:
-    """Return what makes *callback*, and what does nothing if that is None.
+    """Return a function that makes *callback*, or does nothing if that is None.
 
-    OSS sends the answer of the app server in place of its own document.
+    Its reply has the answer of the app server instead of the document of OSS.
     """
 
     def notify(stored: StoredObject, reply: Reply) -> Reply:
@@ -52,7 +52,7 @@ def notifier(
 def values_of(
     bucket: Bucket, stored: StoredObject, asked: Asked, image: ImageInfo | None
 ) -> Values:
-    """Return what OSS knows of the upload."""
+    """Return the values of the variables for the upload."""
     return Values(
         bucket=bucket.name,
         object=stored.key,
@@ -69,7 +69,7 @@ def values_of(
 
 
 def image_of(bucket: Bucket, stored: StoredObject) -> ImageInfo | None:
-    """Return what *stored* is as an image, None if it is none or too large."""
+    """Return the facts about the image *stored*, None if it is not one or too large."""
     if stored.content.size > MAX_BYTES:
         return None
     try:

@@ -1,4 +1,4 @@
-"""What a request says of its callback: whom to call, and with which body."""
+"""The callback parameters of a request: the URLs to call, and the body."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ MAX_BYTES = 5 * 1024  # of the callback, and of the variables
 MAX_URLS = 5
 FIELDS = (
     *("callbackUrl", "callbackHost", "callbackBody", "callbackBodyType"),
-    "callbackSNI",  # which means nothing without TLS
+    "callbackSNI",  # has no effect without TLS
 )
 VARIABLE = re.compile(r"x:[^A-Z]*")
-# What a URL and a Host header consist of, so that neither can end its line.
+# The characters of a URL and of a Host header; neither can end its line.
 URL = re.compile(r"[!-~]+")
 HOST = re.compile(r"[A-Za-z0-9._:\[\]-]+")
 
 
 class Address(NamedTuple):
-    """Where to call.  *target* is the path with its query."""
+    """An address to call.  *target* is the path with its query."""
 
     host: str  # an address of this machine
     port: int
@@ -38,7 +38,7 @@ class Address(NamedTuple):
 
 @dataclass(frozen=True)
 class Callback:
-    """A callback that can be made: the addresses are called one after the other."""
+    """A valid callback.  The addresses are called one after the other."""
 
     addresses: list[Address]
     template: Template
@@ -51,7 +51,7 @@ def read_callback(
 ) -> Callback | None:
     """Return the callback of a request, None if it has none.  Raises OssError.
 
-    It is in *headers*, whose names are in lower case, or in the *query*.
+    It is in *headers*, with names in lower case, or in the *query*.
     """
     text = from_either("callback", headers, query)
     variables = from_either("callback-var", headers, query)
@@ -69,7 +69,7 @@ def from_either(name: str, headers: Mapping[str, str], query: Mapping[str, str])
 def read_form_callback(fields: Mapping[str, str]) -> Callback | None:
     """Return the callback of a form, None if it has none.  Raises OssError.
 
-    *fields* are by their names in lower case; each variable is one of its own.
+    *fields* have names in lower case; each variable is a field of its own.
     """
     if not fields.get("callback"):
         return None
@@ -79,7 +79,7 @@ def read_form_callback(fields: Mapping[str, str]) -> Callback | None:
 
 
 def make_callback(text: str, variables: Mapping[str, str]) -> Callback | None:
-    """Return the callback that *text* is, None if it names no URL.  Raises OssError."""
+    """Return the callback in *text*, None if it has no URL.  Raises OssError."""
     ecs = Ecs("0007-00000002", "0007-00000003")
     document = read_document("callback", text, ecs)
     for name in document.keys() - set(FIELDS):
@@ -106,7 +106,7 @@ def make_callback(text: str, variables: Mapping[str, str]) -> Callback | None:
 
 
 def read_variables(text: str) -> dict[str, str]:
-    """Return the variables of the client by their names.  Raises OssError."""
+    """Return the client's own variables by name.  Raises OssError."""
     if not text:
         return {}
     ecs = Ecs("0007-00000102", "0007-00000103")
@@ -122,14 +122,14 @@ def read_variables(text: str) -> dict[str, str]:
 
 
 class Ecs(NamedTuple):
-    """The EC for what is not Base64, and for what is not JSON."""
+    """The ECs for text that is not Base64, or not JSON."""
 
     base64: str
     json: str
 
 
 def read_document(name: str, text: str, ecs: Ecs) -> dict[str, Any]:
-    """Return the JSON object that *text* is, in Base64.  Raises OssError."""
+    """Return the JSON object in *text*, which is Base64.  Raises OssError."""
     if len(text) > MAX_BYTES:
         raise invalid(f"The {name} has more than {MAX_BYTES} bytes.", name=name)
     try:
@@ -149,7 +149,7 @@ def read_document(name: str, text: str, ecs: Ecs) -> dict[str, Any]:
 
 
 def text_of(document: Mapping[str, Any], name: str, ec: str = "") -> str:
-    """Return a member that is a string, "" if it is not there.  Raises OssError."""
+    """Return the string *name* of *document*, "" if missing.  Raises OssError."""
     value = document.get(name, "")
     if not isinstance(value, str):
         raise invalid(f"The {name} must be a string.", name=name, ec=ec)
@@ -166,9 +166,9 @@ def split(urls: str) -> list[str]:
 
 
 def read_address(url: str, host: str) -> Address:
-    """Return where *url* leads; *host* is the Host header, if one is given.
+    """Return the address of *url*; *host* is the Host header, if one is given.
 
-    Raises OssError, and for all that is not on this machine the loud one.
+    Raises OssError, with status 501 for addresses that are not on this machine.
     """
     text = url if re.match(r"[A-Za-z]+://", url) else f"http://{url}"
     try:
@@ -185,7 +185,7 @@ def read_address(url: str, host: str) -> Address:
         raise not_imitated("callbacks over HTTPS; use http://127.0.0.1")
     if not is_on_this_machine(name):
         raise not_imitated(
-            f"callbacks to {name}: it calls this machine alone; use http://127.0.0.1"
+            f"callbacks to {name}: it only calls this machine; use http://127.0.0.1"
         )
     is_name = name.endswith("localhost")
     return Address(
@@ -207,6 +207,6 @@ def is_on_this_machine(name: str) -> bool:
 
 
 def invalid(message: str, value: str = "", name: str = "", ec: str = "") -> OssError:
-    """Return the error for a callback that cannot be made."""
+    """Return the error for an invalid callback."""
     details = {"ArgumentName": name, "ArgumentValue": value}
     return OssError("InvalidArgument", message, ec=ec, details=details)

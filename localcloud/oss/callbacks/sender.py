@@ -1,4 +1,4 @@
-"""Sends callbacks, and reads what the app server answers."""
+"""Sends callbacks, and reads the answers of app servers."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ from localcloud.oss.errors import OssError
 
 MAX_HEAD_BYTES = 64 * 1024  # of an answer
 MAX_ANSWER_BYTES = 2**20  # "HTTP status code 203"
-BAD_GATEWAY = 502  # what OSS says of an app server that it does not reach
+BAD_GATEWAY = 502  # the status that OSS reports if it cannot reach the app server
 CHUNK_BYTES = 64 * 1024
 
 
 class Unanswered(Exception):
-    """An app server gave no answer that OSS hands on; the text is OSS's."""
+    """An app server gave no answer that OSS passes on; the text is that of OSS."""
 
     def __init__(self, message: str, ec: str = "") -> None:
         super().__init__(message)
@@ -42,7 +42,7 @@ class CallbackSender:
         self._is_closed = False
 
     def close(self) -> None:
-        """Give up the callbacks that are under way, and make no more."""
+        """Cancel the callbacks that are in flight, and make no more."""
         with self._lock:
             self._is_closed = True
             for connection in self._connections:
@@ -50,10 +50,10 @@ class CallbackSender:
                     connection.shutdown(socket.SHUT_RDWR)
 
     def send(self, callback: Callback, values: Values) -> bytes:
-        """Return the JSON document that an app server answered with.
+        """Make the callback; return the JSON document that the app server answers.
 
         The addresses are called one after the other, until one answers.  Raises
-        OssError, CallbackFailed, with what was wrong with the last.
+        OssError (CallbackFailed) with the problem of the last one.
         """
         body = callback.template.filled({**callback.variables, **values.by_name()})
         failure = Unanswered("")
@@ -66,7 +66,7 @@ class CallbackSender:
         raise OssError("CallbackFailed", str(failure), ec=failure.ec)
 
     def _request(self, address: Address, content_type: str, body: bytes) -> bytes:
-        """Return the bytes of a callback."""
+        """Return the bytes of the HTTP request for a callback."""
         lines = [
             f"POST {address.target} HTTP/1.1",
             f"Host: {address.name}",
@@ -80,9 +80,9 @@ class CallbackSender:
         return "\r\n".join([*lines, "", ""]).encode() + body
 
     def _exchange(self, address: Address, request: bytes) -> bytes:
-        """Send *request* and return the JSON document that is answered.
+        """Send *request*; return the JSON document in the answer.
 
-        Raises Unanswered, also if the answer is not there whole in time.
+        Raises Unanswered, also if the answer is not complete in time.
         """
         deadline = time.monotonic() + self.seconds
         try:
@@ -114,7 +114,7 @@ class CallbackSender:
 
 
 def time_left(deadline: float) -> float:
-    """Return the seconds until *deadline*.  Raises TimeoutError if it is over."""
+    """Return the seconds until *deadline*.  Raises TimeoutError if it has passed."""
     seconds = deadline - time.monotonic()
     if seconds <= 0:
         raise TimeoutError
@@ -122,12 +122,12 @@ def time_left(deadline: float) -> float:
 
 
 def error_status(status: int) -> str:
-    """Return what OSS says of an answer with *status*."""
+    """Return the message of OSS for an answer with *status*."""
     return f"Error status : {status}."
 
 
 def read_answer(connection: socket.socket, deadline: float) -> bytes:
-    """Return the JSON document that comes.  Raises Unanswered and OSError."""
+    """Return the JSON document in the answer.  Raises Unanswered and OSError."""
     data = b""
     while b"\r\n\r\n" not in data:
         data += receive(connection, deadline)
@@ -166,7 +166,7 @@ def content_length(fields: bytes) -> int:
 
 
 def receive(connection: socket.socket, deadline: float) -> bytes:
-    """Return what comes next.  Raises OSError if nothing does."""
+    """Return the bytes that arrive next.  Raises OSError if none do."""
     connection.settimeout(time_left(deadline))
     data = connection.recv(CHUNK_BYTES)
     if not data:

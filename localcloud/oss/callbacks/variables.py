@@ -4,8 +4,7 @@
     template.filled(values, {"x:my": "a b"})  # b"bucket=my-bucket&my=a%20b"
 
 In a form the values are percent-encoded.  In JSON they are strings in quotes, and sizes
-are numbers: {"bucket": ${bucket}, "size": ${size}}.  A variable that is not known is
-empty.
+are numbers: {"bucket": ${bucket}, "size": ${size}}.  An unknown variable is empty.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ NUMBERS = ("size", "imageInfo.height", "imageInfo.width")
 
 @dataclass(frozen=True)
 class Values:
-    """What OSS knows of an upload."""
+    """The facts about an upload."""
 
     bucket: str
     object: str
@@ -41,7 +40,7 @@ class Values:
     image: ImageInfo | None
 
     def by_name(self) -> dict[str, str]:
-        """Return the values as callbackBody names them."""
+        """Return the values by their names in a callbackBody."""
         image = self.image
         return {
             "bucket": self.bucket,
@@ -63,17 +62,17 @@ class Values:
 
 @dataclass(frozen=True)
 class Template:
-    """A callbackBody.  Of *parts* each second one is the name of a variable."""
+    """A callbackBody.  Every second one of *parts* is the name of a variable."""
 
     parts: tuple[str, ...]
     content_type: str
 
     @classmethod
     def of(cls, body: str, content_type: str) -> Template:
-        """Return the template that *body* is.
+        """Return *body* as a template.
 
-        Raises OssError if a $ does not begin a variable, or if no values would make
-        JSON of it.
+        Raises OssError if a $ does not begin a variable, or if a JSON body would not be
+        JSON with any values.
         """
         pieces = re.split(r"\$\{([^{}$]*)\}", body)
         if any("$" in text for text in pieces[::2]):
@@ -90,11 +89,11 @@ class Template:
 
     @property
     def wants_image(self) -> bool:
-        """Whether it has a variable that is about an image."""
+        """Whether it has a variable of an image."""
         return any(name.startswith("imageInfo.") for name in self.parts[1::2])
 
     def check_json(self) -> None:
-        """Raise OssError if it is not JSON with values in place of the variables."""
+        """Raise OssError if it is not JSON once its variables have values."""
         try:
             json.loads("".join(self._texts({})))
         except (ValueError, RecursionError):

@@ -1,19 +1,18 @@
-"""Image processing: what GetObject with x-oss-process=image/... sends.
+"""Image processing, for GetObject with x-oss-process=image/...
 
     processed = process(data, "image/resize,w_200/format,png", load)
     processed.content_type, processed.body  # ("image/png", b"...")
 
-Imitated are resize, crop, rotate, auto-orient, quality, format, watermark and info.
-The other actions, styles, saveas, animated images, and HEIC and AVIF are answered with
-501.
+It imitates resize, crop, rotate, auto-orient, quality, format, watermark and info.  The
+answer is 501 for other actions, styles, saveas, animated images, HEIC and AVIF.
 
-What differs from OSS: the bytes are Pillow's, so sizes differ a little; texts are drawn
-in Pillow's own font, which has Latin letters alone; Exif data but the orientation, and
-color profiles, are left out; images of more than MAX_PIXELS are answered with 501,
-because they would take more memory than a test should.
+Differences from OSS: Pillow encodes the images, so their sizes in bytes differ a
+little; texts are drawn in Pillow's own font, which has only Latin letters; color
+profiles and all Exif data except the orientation are removed; the answer is 501 for
+images of more than MAX_PIXELS, because they would take more memory than a test should.
 
-A request passes through parameters (the text taken apart), source (what was stored),
-transform and watermark, and output last.
+A request passes through parameters (the parsed text), source (the stored image),
+transform and watermark, and finally output.
 """
 
 from __future__ import annotations
@@ -56,22 +55,22 @@ ACTIONS: dict[str, Callable[[Picture, Step], None]] = {
     "rotate": rotate,
     "watermark": watermark,
 }
-# How many images may be in memory at once.  Who reads one takes a slot first.
+# The number of images in memory at once.  A caller takes a slot before reading one.
 SLOTS = threading.BoundedSemaphore(2)
 
 
 class Processed(NamedTuple):
-    """What an image became."""
+    """A processed image."""
 
     content_type: str
     body: bytes
 
 
 def process(data: bytes, text: str, load: Callable[[str], bytes]) -> Processed:
-    """Return what x-oss-process=*text* makes of the image *data*.
+    """Return the image *data* processed by x-oss-process=*text*.
 
-    *load* returns another object of the bucket, for watermarks.  The caller has one of
-    SLOTS.  Raises OssError.
+    *load* returns another object of the bucket, for watermarks.  The caller must hold
+    one of SLOTS.  Raises OssError.
     """
     steps = read_steps(text)
     source = read_source(data)

@@ -1,4 +1,4 @@
-"""info: what is known of an image, as JSON.
+"""info: the properties of an image, as JSON.
 
 Source: "Query image information" in the OSS documentation.
 """
@@ -16,7 +16,7 @@ from localcloud.oss.images.source import MAX_BYTES, Source, has_exif, read_sourc
 
 
 class ImageInfo(NamedTuple):
-    """What a callback can say of an image; *format* is that of OSS, such as jpg."""
+    """The facts about an image in a callback; *format* is OSS's name, such as jpg."""
 
     width: int
     height: int
@@ -24,7 +24,7 @@ class ImageInfo(NamedTuple):
 
 
 def image_info(data: bytes) -> ImageInfo | None:
-    """Return what *data* is as an image, None if it is none that OSS processes."""
+    """Return the facts about the image *data*, None if OSS cannot process it."""
     if len(data) > MAX_BYTES:
         return None
     try:
@@ -49,7 +49,7 @@ def describe(source: Source) -> bytes:
 
 
 def exif_of(source: Source) -> dict[str, str]:
-    """Return the numbers and short texts of the Exif data by their names."""
+    """Return the numbers and short texts in the Exif data by name."""
     if not has_exif(source):
         return {}
     try:

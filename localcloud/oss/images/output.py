@@ -1,4 +1,4 @@
-"""quality and format, and the bytes that an image becomes in the end.
+"""quality and format, and the encoding of the result.
 
 Sources: "Adjust image quality" and "Convert image formats" in the OSS documentation.
 """
@@ -16,7 +16,7 @@ from localcloud.oss.images.source import ORIENTATION
 
 FORMATS = ("jpg", "jpeg", "png", "webp", "bmp", "gif", "tiff")
 NOT_IMITATED = ("heic", "avif")
-DEFAULT_QUALITY = 90  # of what was not a JPEG; ours
+DEFAULT_QUALITY = 90  # our own, for images that were not JPEG
 MEDIA_TYPES = {
     "bmp": "image/bmp",
     "gif": "image/gif",
@@ -25,11 +25,11 @@ MEDIA_TYPES = {
     "tiff": "image/tiff",
     "webp": "image/webp",
 }
-PILLOW_NAMES = {"jpg": "JPEG"}  # that are not those of OSS in capitals
+PILLOW_NAMES = {"jpg": "JPEG"}  # where it is not OSS's name in capitals
 
 
 def set_quality(picture: Picture, step: Step) -> None:
-    """Note the quality that a JPEG or WebP is to have: Q, or q % of what it had.
+    """Set the quality of a JPEG or WebP: Q, or q % of its present quality.
 
     Raises OssError.
     """
@@ -44,7 +44,7 @@ def set_quality(picture: Picture, step: Step) -> None:
 
 
 def set_format(picture: Picture, step: Step) -> None:
-    """Note the format that the image is to have.  Raises OssError."""
+    """Set the format of the result.  Raises OssError."""
     wanted = step.parameters.get("", "")
     if wanted in NOT_IMITATED:
         raise not_imitated(f"image/format,{wanted}")
@@ -52,14 +52,14 @@ def set_format(picture: Picture, step: Step) -> None:
     if not wanted:
         raise step.invalid("", f"one of {', '.join(FORMATS)}")
     if wanted == "gif":
-        return  # only what is one already becomes a GIF
+        return  # only a GIF can become a GIF
     picture.format = "jpg" if wanted == "jpeg" else wanted
 
 
 def encoded(picture: Picture) -> bytes:
-    """Return the bytes of the image in its format."""
+    """Return the image encoded in its format."""
     image = picture.image
-    if picture.format in ("jpg", "bmp"):  # which have no transparency
+    if picture.format in ("jpg", "bmp"):  # these have no transparency
         image = flattened(image)
     options: dict[str, object] = {}
     if picture.format in ("jpg", "webp"):
@@ -76,7 +76,7 @@ def encoded(picture: Picture) -> bytes:
 
 
 def flattened(image: Image.Image) -> Image.Image:
-    """Return *image* upon white."""
+    """Return *image* on a white background."""
     if image.mode != "RGBA":
         return image
     white = Image.new("RGB", image.size, "white")

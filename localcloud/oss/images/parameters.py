@@ -1,4 +1,4 @@
-"""x-oss-process taken apart: which actions, with which parameters.
+"""x-oss-process, parsed: the actions and their parameters.
 
     steps = read_steps("image/resize,m_fill,w_200/format,png")
     steps[0].name, steps[0].number("w", 1, 16384)  # ("resize", 200)
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 
 from localcloud.oss.errors import OssError, not_imitated
 
-MAX_STEPS = 20  # ours; the documentation gives no number
+MAX_STEPS = 20  # our own; the documentation gives no limit
 
 # The parameters of each action that is imitated; an empty name is the bare value of
 # rotate,90.
@@ -33,7 +33,7 @@ PARAMETERS: Mapping[str, Collection[str]] = {
         *("image", "text", "type", "color", "size", "shadow", "rotate"),
     ),
 }
-# What OSS has besides, and is not imitated.
+# Other actions of OSS, which are not imitated.
 OTHER_ACTIONS = (
     *("average-hue", "blindwatermark", "blur", "bright", "circle", "contrast"),
     *("deblindwatermark", "indexcrop", "interlace", "rounded-corners", "sharpen"),
@@ -63,7 +63,7 @@ class Step:
     parameters: Mapping[str, str] = field(default_factory=dict)
 
     def invalid(self, parameter: str, wanted: str, ec: str = "") -> OssError:
-        """Return the error for the value of a parameter; it has to be *wanted*."""
+        """Return the error for the value of a parameter, which must be *wanted*."""
         what = f"{parameter} of {self.name}" if parameter else f"The value of {self}"
         return OssError(
             "InvalidArgument",

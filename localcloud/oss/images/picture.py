@@ -1,4 +1,4 @@
-"""An image on its way through the actions."""
+"""The image that the actions work on."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ GRAVITIES = ("nw", "north", "ne", "west", "center", "east", "sw", "south", "se")
 
 @dataclass
 class Picture:
-    """An image, and what it is to be saved as.
+    """An image, and the format and quality to save it in.
 
     *load* returns another object of the bucket, for watermarks, and raises OssError.
     """
@@ -38,7 +38,7 @@ def picture_of(source: Source, load: Callable[[str], Source]) -> Picture:
 def offset_in(
     outer: tuple[int, int], inner: tuple[int, int], gravity: str
 ) -> tuple[int, int]:
-    """Return where *inner* begins if it lies in *outer* at *gravity*."""
+    """Return the offset of *inner* in *outer* if it is placed at *gravity*."""
     row, column = divmod(GRAVITIES.index(gravity), 3)
     return (
         (outer[0] - inner[0]) * column // 2,

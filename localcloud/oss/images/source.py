@@ -1,8 +1,7 @@
-"""Images as they are stored: what they are, and whether they may be decoded.
+"""Stored images: their format and size, and whether they may be decoded.
 
-What an image is stands in its head, which is read first.  Bytes that would become too
-many pixels are refused by that, so that no request takes more memory and time than
-MAX_PIXELS do, whatever it was uploaded as.
+The head of a file is read first.  If it announces too many pixels, the image is refused
+before it is decoded, so no request takes more memory and time than MAX_PIXELS need.
 
 Sources: "Image processing" (limits) and the pages of EC 0040-00000005 to 19 in the OSS
 documentation.
@@ -38,8 +37,8 @@ MAX_PIXELS = 50_000_000  # ours: some 200 MB, once they are decoded
 MAX_SCANNED_PIXELS = 1_000_000_000
 ORIENTATION = 0x0112  # the tag of Exif
 
-# What a file begins with, what OSS calls the format, and what reads it.  Image.open()
-# would also warn of large images by a limit of its own, which all of the process share.
+# The first bytes of a file, OSS's name of the format, and its reader.  Image.open()
+# would also warn about large images, by a limit that the whole process shares.
 READERS: list[tuple[bytes, str, Callable[[BinaryIO], ImageFile.ImageFile]]] = [
     (b"\xff\xd8\xff", "jpg", JpegImageFile),
     (b"\x89PNG\r\n\x1a\n", "png", PngImageFile),
@@ -55,7 +54,7 @@ LUMINANCE_SUM = 3688  # of the table for quality 50 (ITU-T T.81, table K.1)
 
 @dataclass(frozen=True)
 class Source:
-    """An image whose head was read.  *format* is that of OSS, such as jpg."""
+    """An image whose head was read.  *format* is OSS's name, such as jpg."""
 
     file: ImageFile.ImageFile
     format: str
@@ -64,7 +63,7 @@ class Source:
 
     @property
     def pixels(self) -> int:
-        """How many pixels a frame has."""
+        """The number of pixels in a frame."""
         return self.file.width * self.file.height
 
     @property
@@ -74,12 +73,12 @@ class Source:
 
     @property
     def frames(self) -> int:
-        """How many frames there are."""
+        """The number of frames."""
         return int(getattr(self.file, "n_frames", 1)) if self.is_animated else 1
 
     @property
     def quality(self) -> int | None:
-        """The quality that a JPEG was saved with, about; None for other formats."""
+        """The approximate quality of a JPEG; None for other formats."""
         tables = getattr(self.file, "quantization", None)
         if not tables:
             return None
@@ -89,7 +88,7 @@ class Source:
 
 
 def read_source(data: bytes) -> Source:
-    """Return the image that *data* is, its head alone read.  Raises OssError."""
+    """Return the image in *data*, reading only its head.  Raises OssError."""
     found = next((row for row in READERS if data.startswith(row[0])), None)
     if found is None or (found[1] == "webp" and data[8:12] != b"WEBP"):
         if data[4:8] == b"ftyp":
@@ -103,25 +102,25 @@ def read_source(data: bytes) -> Source:
         raise too_many_pixels() from None  # a frame of a GIF
     except MemoryError:
         raise
-    except Exception:  # whatever a reader makes of bytes that are not an image
+    except Exception:  # readers raise many errors for bytes that are not an image
         raise OssError("ImageDamage") from None
 
 
 def check_size(size: int) -> None:
-    """Raise OssError for a file of *size* bytes that is too large to be processed."""
+    """Raise OssError if a file of *size* bytes is too large to be processed."""
     if size > MAX_BYTES:
         message = f"The image has {size} bytes; at most {MAX_BYTES} can be processed."
         raise OssError("ImageTooLarge", message)
 
 
 def too_many_pixels() -> OssError:
-    """Return the error for an image that OSS does not process."""
+    """Return the error for an image with too many pixels for OSS."""
     message = f"The image has more than {OSS_MAX_PIXELS} pixels."
     return OssError("ImageTooLarge", message, ec="0040-00000012")
 
 
 def check_pixels(source: Source, limit: int) -> None:
-    """Raise OssError if *source* would become more than *limit* pixels."""
+    """Raise OssError if *source* has more than *limit* pixels when decoded."""
     longest = max(source.file.size)
     most, ec = SIDE_LIMITS.get(source.format, (MAX_SIDE, ""))
     if longest > most:
@@ -153,7 +152,7 @@ def decoded(source: Source) -> Image.Image:
         raise
     except Exception:  # as above
         raise OssError("ImageDamage") from None
-    image.info.clear()  # or some of it would be saved with what it becomes
+    image.info.clear()  # otherwise some of it would be saved with the result
     return image
 
 
@@ -165,8 +164,8 @@ def has_exif(source: Source) -> bool:
 def orientation_of(source: Source) -> int:
     """Return the orientation in the Exif data, 1 to 8; 1 is upright.
 
-    A TIFF is made upright when it is decoded.  A PNG has it before its pixels, or else
-    all of them would be decoded to find it.
+    A TIFF is made upright when it is decoded.  In a PNG only data before the pixels are
+    read, because looking after them would decode them all.
     """
     if source.format == "tiff" or not has_exif(source):
         return 1

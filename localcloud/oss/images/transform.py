@@ -38,11 +38,11 @@ class Size(NamedTuple):
     height: int
 
     def scaled(self, factor: float) -> Size:
-        """Return it multiplied, rounded, and at least one pixel."""
+        """Return the size multiplied and rounded, each side at least one pixel."""
         return Size(*(max(1, int(side * factor + 0.5)) for side in self))
 
     def check(self) -> None:
-        """Raise OssError if OSS makes no image of this size."""
+        """Raise OssError if this size is too large for OSS."""
         if max(self) > MAX_TARGET_SIDE or self.width * self.height > MAX_TARGET_PIXELS:
             message = (
                 f"The image would have {self.width} x {self.height} pixels; at most "
@@ -76,7 +76,7 @@ def resize(picture: Picture, step: Step) -> None:
         return
     if mode == "fill" and not is_proportional:
         box.check()
-        # It is cut first, so that a very long image does not become a larger one.
+        # It is cut first: otherwise a very long image could become too large.
         picture.image = ImageOps.fit(picture.image, box, Image.Resampling.LANCZOS)
         return
     scale_to(picture, scaled)
@@ -85,10 +85,11 @@ def resize(picture: Picture, step: Step) -> None:
 
 
 def wanted_box(step: Step, size: Size) -> tuple[Size | None, bool]:
-    """Return the rectangle that w and h name, or else l and s; None if none do.
+    """Return the rectangle given by w and h, or by l and s; None if none is given.
 
-    With one of w and h alone, the other is as large, except that lfit and mfit keep the
-    proportions; with l or s alone all modes keep them, and then the second is true.
+    If only one of w and h is given, the other is the same, but lfit and mfit keep the
+    proportions.  If only l or s is given, all modes keep the proportions, and the
+    second value is true.
     """
     mode = step.parameters.get("m", "lfit")
     width = step.number("w", 1, MAX_TARGET_SIDE)
@@ -121,7 +122,7 @@ def padded(image: Image.Image, box: Size, color: str) -> Image.Image:
 
 
 def exactly(size: Size, width: int | None, height: int | None) -> Size:
-    """Return *size* with the side that was asked for, whatever rounding made of it."""
+    """Return *size* with the side that was requested, without its rounding error."""
     return Size(width or size.width, height or size.height)
 
 
@@ -133,7 +134,7 @@ def scale_to(picture: Picture, size: Size) -> None:
 
 
 def crop(picture: Picture, step: Step) -> None:
-    """Cut a rectangle out of the image; what is beyond its edges is left out.
+    """Cut a rectangle out of the image; parts beyond the edges are left out.
 
     Raises OssError.
     """
@@ -165,7 +166,7 @@ def rotate(picture: Picture, step: Step) -> None:
 
 
 def rotated(image: Image.Image, degrees: int) -> Image.Image:
-    """Return *image* rotated clockwise, as large as it needs to be for that."""
+    """Return *image* rotated clockwise, enlarged to hold its corners."""
     if degrees % 90:
         image = image.convert("RGBA")  # the corners are transparent
     return image.rotate(-degrees, Image.Resampling.BICUBIC, expand=True)

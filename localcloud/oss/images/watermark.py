@@ -1,6 +1,6 @@
-"""watermark: a text or an image upon the image.
+"""watermark: a text or an image on the image.
 
-Pillow's own font is used for all texts.  It has Latin letters alone; other characters
+Pillow's own font is used for all texts.  It has only Latin letters; other characters
 are drawn as boxes of about their size.
 
 Sources: "Add watermarks" and the pages of EC 0040-00000250 to 265 in the OSS
@@ -23,10 +23,10 @@ from localcloud.oss.images.source import check_pixels
 from localcloud.oss.images.transform import Size, resize, rotated, scale_to
 
 MAX_TEXT = 64  # characters
-MAX_MARKS = 3  # images upon one image
-MAX_MARK_PIXELS = 4096 * 4096  # ours, of an image that is put upon another
+MAX_MARKS = 3  # images on one image
+MAX_MARK_PIXELS = 4096 * 4096  # our own limit, for the image of a watermark
 DEFAULT_SIZE = 40  # pixels, of a text
-TILE = 512  # pixels, the least side of what fills an image
+TILE = 512  # pixels, the least side of a tile that fills an image
 MARGIN = 10  # pixels, to the edges
 SHADOW = 2  # pixels, from a text to its shadow
 FONTS = (
@@ -41,7 +41,7 @@ FONTS = (
 
 
 def watermark(picture: Picture, step: Step) -> None:
-    """Put a text or an image upon the image.  Raises OssError."""
+    """Put a text or an image on the image.  Raises OssError."""
     names = {"text", "image"} & step.parameters.keys()
     if not names:
         raise OssError("MissingArgument", "watermark needs one of text and image.")
@@ -56,7 +56,7 @@ def watermark(picture: Picture, step: Step) -> None:
 
 
 def text_mark(step: Step) -> Image.Image:
-    """Return the text as an image, as large as it has to be.  Raises OssError."""
+    """Return the text as an image, just large enough for it.  Raises OssError."""
     text = step.decoded("text")
     if len(text) > MAX_TEXT:
         raise step.invalid("text", f"at most {MAX_TEXT} characters")
@@ -89,14 +89,14 @@ def text_mark(step: Step) -> Image.Image:
 
 
 def image_mark(picture: Picture, step: Step) -> Image.Image:
-    """Return another object of the bucket, processed as its name says.
+    """Return another object of the bucket as the image of a watermark.
 
-    The name is that of the object, with "?x-oss-process=image/resize,..." behind it if
-    it is to be resized; P is the percentage of the image beneath.  Raises OssError.
+    Its name may end with "?x-oss-process=image/resize,...", where P is a percentage of
+    the image beneath.  Raises OssError.
     """
     picture.marks += 1
     if picture.marks > MAX_MARKS:
-        raise OssError("InvalidArgument", f"An image has {MAX_MARKS} at most upon it.")
+        raise OssError("InvalidArgument", f"At most {MAX_MARKS} images fit on one.")
     key, _, process = step.decoded("image").partition("?x-oss-process=")
     source = picture.load(key)
     check_pixels(source, MAX_MARK_PIXELS)
@@ -113,7 +113,7 @@ def image_mark(picture: Picture, step: Step) -> Image.Image:
 
 
 def share(mark: Picture, picture: Picture, percent: int) -> None:
-    """Make *mark* as large as *percent* of *picture* allow, in its proportions."""
+    """Resize *mark* to fit *percent* of *picture*, keeping its proportions."""
     size = Size(*mark.image.size)
     factor = min(
         whole * percent / 100 / side
@@ -123,7 +123,7 @@ def share(mark: Picture, picture: Picture, percent: int) -> None:
 
 
 def put(picture: Picture, mark: Image.Image, step: Step) -> None:
-    """Put *mark* where the parameters say.  Raises OssError."""
+    """Put *mark* at the place given by the parameters.  Raises OssError."""
     gravity = step.choice("g", GRAVITIES) or "se"
     across, down = step.number("x", 0, 4096), step.number("y", 0, 4096)
     across = MARGIN if across is None else across
@@ -145,7 +145,7 @@ def put(picture: Picture, mark: Image.Image, step: Step) -> None:
 
 
 def lay(image: Image.Image, mark: Image.Image, left: int, top: int) -> None:
-    """Draw *mark* upon *image*; what is beyond its edges is left out."""
+    """Draw *mark* on *image*; parts beyond the edges are left out."""
     edges = (
         max(0, -left),
         max(0, -top),
@@ -163,9 +163,9 @@ def lay(image: Image.Image, mark: Image.Image, left: int, top: int) -> None:
 
 
 def tiled(mark: Image.Image, space: tuple[int, int]) -> Image.Image:
-    """Return *mark* with *space* after it, as often as makes a tile of some size.
+    """Return *mark*, followed by *space*, repeated to a tile of at least TILE.
 
-    Else one of a single pixel would be drawn as often as the image has pixels.
+    Otherwise a mark of one pixel would be drawn once for each pixel of the image.
     """
     tile = Image.new("RGBA", (mark.width + space[0], mark.height + space[1]))
     tile.paste(mark)

@@ -1,4 +1,4 @@
-"""What OSS does when it is asked to, once it is known that the caller may.
+"""The imitated operations, for requests that the policies allow.
 
 Source: the page of each operation in the OSS documentation.
 """

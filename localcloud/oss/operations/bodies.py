@@ -14,12 +14,13 @@ MAX_XML_BYTES = 5 * 2**20
 
 
 def read_xml(call: Call, name: str) -> ElementTree.Element:
-    """Return the element *name* that the body is.  Raises OssError."""
+    """Return the root element of the body, called *name*.  Raises OssError."""
     data = call.request.body.read(MAX_XML_BYTES)
     call.check_md5(base64.b64encode(hashlib.md5(data).digest()).decode())
     try:
         root = ElementTree.fromstring(data)
-    except (ElementTree.ParseError, ValueError, LookupError):  # or of its encoding
+    # ValueError and LookupError: its encoding is wrong or unknown
+    except (ElementTree.ParseError, ValueError, LookupError):
         raise OssError("MalformedXML") from None
     if root.tag.rpartition("}")[2] != name:
         raise OssError("MalformedXML")

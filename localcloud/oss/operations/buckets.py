@@ -1,4 +1,4 @@
-"""Operations that tell of the bucket."""
+"""Operations that describe the bucket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from localcloud.oss.times import iso_time
 
 
 def get_bucket_info(call: Call) -> Reply:
-    """Tell what the bucket is, and where."""
+    """Return the properties and endpoints of the bucket."""
     host = call.url.partition("://")[2]
     bucket = {
         "Name": call.bucket.name,
@@ -25,5 +25,5 @@ def get_bucket_info(call: Call) -> Reply:
 
 
 def get_bucket_location(call: Call) -> Reply:
-    """Tell the region of the bucket."""
+    """Return the region of the bucket."""
     return document("LocationConstraint", f"oss-{call.region}")

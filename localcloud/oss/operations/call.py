@@ -1,4 +1,4 @@
-"""A request that is to be carried out, and how its reply is written."""
+"""A request to be performed, and helpers for its reply."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ Notify = Callable[[StoredObject, Reply], Reply]
 
 @dataclass(frozen=True)
 class Call:
-    """A request whose caller is known, and may do what the operation needs.
+    """A request that the policies allow.
 
-    *authorize* raises OssError unless the caller may do another action elsewhere too.
-    *notify* makes the callback that the request asks for, if any, when an object is
-    stored; it returns the reply, and raises OssError if the callback fails.
+    *authorize* raises OssError unless they allow another action, on another place.
+    *notify* makes the callback of the request, if any, once an object is stored; it
+    returns the reply, and raises OssError if the callback fails.
     """
 
     request: Request
@@ -49,7 +49,7 @@ class Call:
         return self.request.query.get(name, "")
 
     def number(self, name: str, default: int, low: int, high: int) -> int:
-        """Return a number of the query.  Raises OssError if it is out of bounds."""
+        """Return the number *name* of the query.  Raises OssError if out of bounds."""
         text = self.query(name)
         if not text:
             return default
@@ -63,12 +63,12 @@ class Call:
 
     @property
     def may_overwrite(self) -> bool:
-        """Whether the request allows that an object is replaced."""
+        """Whether the request allows an object to be overwritten."""
         return self.header("x-oss-forbid-overwrite").lower() != "true"
 
     @contextmanager
     def received(self) -> Iterator[Incoming]:
-        """Receive the body; raises OssError unless it is what its headers say."""
+        """Receive the body; raises OssError unless it matches its headers."""
         self.request.body.check_announced()
         chunks = self.request.body.chunks()
         with self.bucket.receive(self.key, chunks) as incoming:
@@ -79,7 +79,7 @@ class Call:
             yield incoming
 
     def check_md5(self, content_md5: str) -> None:
-        """Raise OssError unless the request announces this Content-MD5, or none."""
+        """Raise OssError if the request has another Content-MD5 than *content_md5*."""
         if self.header("content-md5") not in ("", content_md5):
             raise OssError("InvalidDigest")
 
@@ -90,7 +90,7 @@ def owner_of(call: Call) -> dict[str, str]:
 
 
 def encoding_type(call: Call) -> dict[str, str]:
-    """Return the element that says how keys are written, if the request asks."""
+    """Return the element EncodingType, if the request has encoding-type."""
     wanted = call.query("encoding-type")
     if wanted not in ("", "url"):
         raise OssError("InvalidArgument", "encoding-type must be url.")
@@ -98,10 +98,10 @@ def encoding_type(call: Call) -> dict[str, str]:
 
 
 def encoder(call: Call) -> Callable[[str], str]:
-    """Return how to write a key; not all can stand in XML as they are."""
+    """Return the function that encodes keys, some of which XML cannot hold."""
     return quote if call.query("encoding-type") else str
 
 
 def boolean(value: bool) -> str:
-    """Return *value* as XML has it."""
+    """Return *value* as text for XML."""
     return "true" if value else "false"

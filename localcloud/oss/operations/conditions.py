@@ -44,10 +44,10 @@ def check_conditions(
 
 
 def read_range(headers: Mapping[str, str], size: int) -> range | None:
-    """Return the bytes that are wanted, None for all.
+    """Return the range of bytes to send, None for the whole object.
 
-    OSS sends all for a range that is not within the object, unless the request asks for
-    the standard behaviour.  Raises OssError if nothing is left then.
+    OSS sends the whole object if the range is not within it, unless the request asks
+    for the standard behaviour.  Then OssError is raised if the range has no byte of it.
     """
     match = re.fullmatch(r"bytes=([0-9]{0,18})-([0-9]{0,18})", headers.get("range", ""))
     if not match or not any(match.groups()):

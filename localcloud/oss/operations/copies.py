@@ -21,7 +21,7 @@ from localcloud.oss.times import iso_time
 
 
 def copy_object(call: Call) -> Reply:
-    """Copy an object; one that is copied to its own place only gets new headers."""
+    """Copy an object; a copy onto itself only replaces the headers."""
     stored, file = open_source(call)
     with file:
         is_same = stored is call.bucket.find(call.key)
@@ -42,7 +42,7 @@ def copy_object(call: Call) -> Reply:
 
 
 def open_source(call: Call) -> tuple[StoredObject, BinaryIO]:
-    """Return the object that is to be copied.  Raises OssError if it cannot be."""
+    """Return the object to copy, and a file with its bytes.  Raises OssError."""
     source = call.header("x-oss-copy-source")
     if "?" in source:
         raise not_imitated("copying a version")

@@ -21,12 +21,12 @@ from localcloud.oss.records import (
 from localcloud.oss.replies import Reply, document
 from localcloud.oss.times import iso_time
 
-Name = tuple[str, str]  # a key, and the id of an upload if it is one
+Name = tuple[str, str]  # a key, and the ID of an upload or ""
 NO_NAME = ("", "")
 
 
 class Page(NamedTuple):
-    """A part of a list: names, those that stand for many, and where the next begins."""
+    """A page of a list: names, common prefixes, and the marker of the next page."""
 
     names: list[Name]
     common_prefixes: list[str]
@@ -38,7 +38,8 @@ def page_of(
 ) -> Page:
     """Return the first *limit* of the sorted *names* after *marker*.
 
-    Keys that have *delimiter* after *prefix* are one, which ends with the first.
+    Keys that contain *delimiter* after *prefix* are grouped: a common prefix, up to the
+    first delimiter, stands for them.
     """
     found: dict[Name, bool] = {}  # whether it is a common prefix
     last = NO_NAME
@@ -76,7 +77,7 @@ def list_objects(call: Call) -> Reply:
 
 
 def list_objects_v2(call: Call) -> Reply:
-    """List objects; the token for the next page is the name that it begins after."""
+    """List objects; the token of the next page encodes the name before it."""
     if call.query("list-type") != "2":
         raise OssError("InvalidArgument", "list-type must be 2.")
     start_after, token = call.query("start-after"), call.query("continuation-token")
@@ -110,14 +111,14 @@ def read_token(token: str) -> str:
         return bytes.fromhex(token).decode()
     except ValueError:
         raise OssError(
-            "InvalidArgument", "The continuation-token is not one."
+            "InvalidArgument", "The continuation-token is invalid."
         ) from None
 
 
 def page_of_objects(
     call: Call, marker: str, with_owner: bool
 ) -> tuple[dict[str, Any], Page]:
-    """Return what both versions of the list have, and the page that is shown."""
+    """Return the elements of both versions of the list, and the page itself."""
     prefix, delimiter = call.query("prefix"), call.query("delimiter")
     limit = call.number("max-keys", DEFAULT_KEYS, 1, MAX_KEYS)
     objects = call.bucket.objects()
@@ -151,7 +152,7 @@ def page_of_objects(
 
 
 def list_multipart_uploads(call: Call) -> Reply:
-    """List uploads by key; those of one key, by their id, stay on one page."""
+    """List uploads by key, and uploads of the same key by ID."""
     prefix, delimiter = call.query("prefix"), call.query("delimiter")
     key_marker, id_marker = call.query("key-marker"), call.query("upload-id-marker")
     limit = call.number("max-uploads", MAX_KEYS, 1, MAX_KEYS)

@@ -21,14 +21,14 @@ MAX_PART_NUMBER = 10_000
 
 
 def initiate_multipart_upload(call: Call) -> Reply:
-    """Begin an upload; its headers become those of the object."""
+    """Begin an upload; its headers become the headers of the object."""
     encoding_type(call)  # raises before there is an upload
     upload = call.bucket.initiate(call.key, kept_headers(call.request.headers))
     return document("InitiateMultipartUploadResult", upload_members(call, upload.id))
 
 
 def upload_part(call: Call) -> Reply:
-    """Store the body as a part, in place of an earlier one of that number."""
+    """Store the body as a part, replacing an earlier one with its number."""
     number, upload_id = part_of(call)
     with call.received() as incoming:
         part = call.bucket.put_part(upload_id, call.key, number, incoming)
@@ -37,7 +37,7 @@ def upload_part(call: Call) -> Reply:
 
 
 def part_of(call: Call) -> tuple[int, str]:
-    """Return number and upload of the part; raises OssError if there is no upload."""
+    """Return the part's number and upload ID.  Raises OssError if there is none."""
     number = call.number("partNumber", 0, 1, MAX_PART_NUMBER)
     upload_id = call.query("uploadId")
     call.bucket.parts(upload_id, call.key)
@@ -45,7 +45,7 @@ def part_of(call: Call) -> tuple[int, str]:
 
 
 def complete_multipart_upload(call: Call) -> Reply:
-    """Make one object of the parts that the body lists, or of all."""
+    """Make one object from the parts that the body lists, or from all."""
     encoding = encoding_type(call)
     wanted = None
     if call.header("x-oss-complete-all").lower() != "yes":

@@ -27,7 +27,7 @@ CONTENT_HEADERS = ("Content-MD5", "Content-Encoding", "x-oss-hash-crc64ecma")
 
 
 def put_object(call: Call) -> Reply:
-    """Store the body as an object, in place of one that is there."""
+    """Store the body as an object, replacing an existing one."""
     headers = kept_headers(call.request.headers)
     with call.received() as incoming:
         stored = call.bucket.store(
@@ -42,7 +42,7 @@ def put_object(call: Call) -> Reply:
 
 
 def append_object(call: Call) -> Reply:
-    """Add the body to the end of an object, or make one of it."""
+    """Append the body to an object, or to a new one."""
     position = call.number("position", 0, 0, 2**63 - 1)
     headers = kept_headers(call.request.headers)
     with call.received() as incoming:
@@ -74,15 +74,15 @@ def get_object(call: Call) -> Reply:
 
 
 def overrides(call: Call) -> dict[str, str]:
-    """Return the headers that the query asks for."""
+    """Return the headers that the query overrides."""
     names = OVERRIDES.keys() & call.request.query.keys()
     return {OVERRIDES[name]: call.query(name) for name in names}
 
 
 def get_processed(call: Call) -> Reply:
-    """Send what x-oss-process makes of an image, always the whole of it.
+    """Send an image processed by x-oss-process, always as a whole.
 
-    An image that is put upon it needs the permission to be read, too.
+    The caller needs permission to read each image that is used as a watermark, too.
     """
     stored = find(call)
     check_conditions(call.request.headers, stored)
@@ -97,14 +97,14 @@ def get_processed(call: Call) -> Reply:
         data = read_image(call, call.key)
         processed = images.process(data, call.query(PROCESS), read_other)
     headers = object_headers(stored)
-    for name in CONTENT_HEADERS:  # of the bytes that are stored
+    for name in CONTENT_HEADERS:  # they describe the stored bytes
         headers.pop(name, None)
     headers["Content-Type"] = processed.content_type
     return Reply(headers=headers | overrides(call), body=processed.body)
 
 
 def read_image(call: Call, key: str) -> bytes:
-    """Return the bytes of an object.  Raises OssError if they are too many."""
+    """Return the bytes of an object.  Raises OssError if it is too large."""
     stored, file = call.bucket.open(key)
     with file:
         images.check_size(stored.content.size)
@@ -112,7 +112,7 @@ def read_image(call: Call, key: str) -> bytes:
 
 
 def head_object(call: Call) -> Reply:
-    """Send all headers of an object."""
+    """Send the headers of an object."""
     stored = find(call)
     check_conditions(call.request.headers, stored)
     return Reply(headers=object_headers(stored), size=stored.content.size)
@@ -127,13 +127,13 @@ def get_object_meta(call: Call) -> Reply:
 
 
 def delete_object(call: Call) -> Reply:
-    """Delete an object; one that is not there is deleted already."""
+    """Delete an object; it is not an error if there is none."""
     call.bucket.delete(call.key)
     return Reply(204)
 
 
 def delete_multiple_objects(call: Call) -> Reply:
-    """Delete all of a list, or none if the caller may not delete one of them."""
+    """Delete a list of objects, or none if the caller may not delete one of them."""
     if not call.header("content-md5"):
         details = {"ArgumentName": "Content-MD5"}
         raise OssError("MissingArgument", details=details, ec="0016-00000606")

@@ -412,9 +412,8 @@ def test_a_folder_of_others_is_refused_and_stays_as_it_is(
         pytest.fail("it is taken")
 
     assert str(error.value) == (
-        f"folder {folder}: it holds other files and no valid {MARK}, the mark of a "
-        "folder for objects; a new or an empty folder is allowed, and one with that "
-        "mark"
+        f"folder {folder}: it holds other files and has no valid {MARK}, the mark of a "
+        "folder for objects; choose a new folder, an empty one, or one with that mark"
     )
     assert tree(tmp_path) == before
 
@@ -477,7 +476,7 @@ def test_a_folder_may_be_moved(sts: StsStandIn, site: Site, tmp_path: Path) -> N
 
 # --- Who uses it ----------------------------------------------------------------
 
-IN_USE = "another stand-in or demo uses it"
+IN_USE = "it is in use by another stand-in or demo"
 
 
 def test_a_folder_that_is_in_use_is_refused_until_it_is_not(
