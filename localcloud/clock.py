@@ -1,4 +1,4 @@
-"""The time of the stand-ins, which a test may move."""
+"""The clock of the stand-ins, which a test may move."""
 
 from __future__ import annotations
 

@@ -51,7 +51,7 @@ POLICY_WITHOUT_PREFIX = """\
 REQUEST_SECONDS = 60.0
 CALLBACK_PATH = "/oss/uploaded"
 
-# The STS SDK would send even what is meant for this machine through them.
+# The STS SDK would send even calls to this machine through these.
 PROXY_VARIABLES = ("HTTP_PROXY", "HTTPS_PROXY", "http_proxy", "https_proxy")
 
 
@@ -65,7 +65,7 @@ class TokenRefused(Exception):
 
 @dataclass(frozen=True)
 class Ports:
-    """The ports that the servers listen on; 0 is any free one."""
+    """The ports that the servers listen on; 0 means any free port."""
 
     token_server: int = 0
     sts: int = 0
@@ -73,7 +73,7 @@ class Ports:
 
 
 class PortError(OSError):
-    """A port that cannot be had.  *server* is the field of Ports."""
+    """A server cannot listen on its port.  *server* is the field of Ports."""
 
     def __init__(self, server: str, port: int, reason: str) -> None:
         super().__init__(f"port {port}: {reason}")
@@ -82,24 +82,25 @@ class PortError(OSError):
 
 @dataclass(eq=False)
 class LocalCloud:
-    """A cloud for an app that is tested, for as long as a with block lasts.
+    """A cloud for an app under test, for as long as a with block lasts.
 
-    The token server hands out tokens for objects of *bucket* whose names begin with
-    *prefix*, by default for all.  *policy* is a session policy template; the default
-    one allows to read, write and list there, and not to delete.  With *logins*, users
-    have to log in, and the prefix is by default users/$USER_ID/.  The role behind the
-    tokens may do *role_policies*, by default everything in the bucket.  *settings* are
-    further keys of config.json.  With "Callback": {} among them OSS reports uploads to
-    the token server: Url, SecretFile and PublicKeyFile are filled in.
+    The token server issues tokens for the objects in *bucket* whose names begin with
+    *prefix*, by default for all of them.  *policy* is a session policy template; the
+    default one allows reading, writing and listing there, but not deleting.  With
+    *logins*, users have to log in, and the default prefix is users/$USER_ID/.
+    *role_policies* are the policies of the role, which by default allow everything in
+    the bucket.  *settings* are further keys of config.json.
+    With "Callback": {} among them OSS reports uploads to the token server: Url,
+    SecretFile and PublicKeyFile are filled in.
 
     With *allow_v1* OSS takes Signature V1, as for a bucket made before September 2025.
-    *origins* are those of web pages that may use the token server and OSS, *folder* is
-    where objects are kept, by default a temporary one.  *network* is where token server
-    and OSS listen, by default 127.0.0.1; STS is for this machine alone.
+    *origins* are the origins of web pages that may use the token server and OSS.
+    Objects are kept in *folder*, by default a temporary one.  *network* says where the
+    token server and OSS listen, by default on 127.0.0.1; STS is only for this machine.
 
-    Entering the block raises ConfigError (of tokenserver.errors) for settings that a
-    token server cannot have, PortError, FolderError and ValueError.  While it lasts the
-    environment names no proxy: the STS SDK would send its calls there.
+    Entering the block raises ConfigError (of tokenserver.errors) for invalid settings
+    of the token server, PortError, FolderError and ValueError.  During the block the
+    environment names no proxy, because the STS SDK would send its calls there.
     """
 
     bucket: str = "my-bucket"
@@ -125,14 +126,14 @@ class LocalCloud:
         return self
 
     def __exit__(self, *exc_info: object) -> None:
-        """End every request, and forget all that was uploaded."""
+        """End every request, and stop all servers."""
         self._stack.close()
 
-    # What an app has to know, or its tests
+    # For the app and its tests
 
     @property
     def token_url(self) -> str:
-        """Where the app asks for tokens; any path will do."""
+        """The URL at which the app asks for tokens; any path will do."""
         return f"{self.network.url(self._server.port)}/"
 
     @property
@@ -142,7 +143,7 @@ class LocalCloud:
 
     @property
     def objects(self) -> Bucket:
-        """What is in the bucket: keys(), read(key), put(key, data)."""
+        """The objects in the bucket: keys(), read(key), put(key, data)."""
         return self._objects
 
     @property
@@ -154,14 +155,14 @@ class LocalCloud:
         return list(self._server.uploads.last)
 
     def token(self, user: str | None = None, path: str = "/") -> dict[str, Any]:
-        """Return a token document of the token server, as the app of *user* gets it.
+        """Ask the token server for a token of *user*; return the JSON document.
 
         Raises TokenRefused.
         """
         request = urllib.request.Request(urljoin(self.token_url, path))
         if user is not None:
             request.add_header("Authorization", f"Bearer {self.login_token(user)}")
-        trusting = ssl.create_default_context()  # it is the server beside it
+        trusting = ssl.create_default_context()  # for our own server, next to this one
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),
@@ -178,32 +179,30 @@ class LocalCloud:
         return dict(document)
 
     def login_token(self, user: str, **claims: object) -> str:
-        """Return what the login service gives *user*, a JWT for Authorization: Bearer.
+        """Return a login token of *user*, a JWT for Authorization: Bearer.
 
         *claims* are added to the usual ones, or replace them.  Raises ValueError if
-        nobody logs in to this cloud.
+        this cloud has no logins.
         """
         if not self.logins:
-            raise ValueError(
-                "nobody logs in to this cloud; use LocalCloud(logins=True)"
-            )
+            raise ValueError("this cloud has no logins; use LocalCloud(logins=True)")
         return self._login_service.login_token(user, self.clock(), **claims)
 
     def expire_tokens(self) -> None:
-        """End all tokens that were handed out so far: OSS says SecurityTokenExpired.
+        """Expire all tokens issued so far: OSS answers SecurityTokenExpired.
 
-        Moving the clock does not show what an app does then.  A token is valid for 900
-        seconds at least, and OSS refuses a request whose time is off by more than that
-        (RequestTimeTooSkewed) before it looks at the token; an SDK signs with the time
-        of this machine.
+        Moving the clock cannot test this.  A token is valid for at least 900 seconds,
+        but SDKs sign with the time of this machine, and OSS refuses a request whose
+        time differs by more than 900 seconds (RequestTimeTooSkewed) before it checks
+        the token.
         """
         self.sts.expire_tokens()
         self._server.forget_tokens()
 
     def reset(self) -> None:
-        """Delete all objects, forget requests and failures, and set the clock right.
+        """Delete all objects, forget requests and failures, and reset the clock.
 
-        Tokens that were handed out stay valid.
+        Tokens issued before stay valid.
         """
         self.clock.offset_seconds = 0.0
         self._objects.clear()
@@ -216,7 +215,7 @@ class LocalCloud:
     def run(self, message: Callable[[], str]) -> int:
         """Serve until SIGINT or SIGTERM instead of a with block; return an exit status.
 
-        It prints *message* when all is ready.
+        It prints *message* when all servers are ready.
         """
         with ExitStack() as stack:
             self._open(stack)
@@ -225,7 +224,7 @@ class LocalCloud:
     # How it starts
 
     def _open(self, stack: ExitStack) -> None:
-        """Have all servers listen until *stack* ends; the stand-ins serve already."""
+        """Make all servers listen until *stack* ends; only the stand-ins serve yet."""
         stack.enter_context(without_proxies())
         self._start_stand_ins(stack)
         self._start_token_server(stack)
@@ -305,7 +304,7 @@ class LocalCloud:
             "Endpoint": self.endpoint,
             "AllowedOrigins": "*" if "*" in self.origins else list(self.origins),
             "StsEndpoint": self.sts.url,
-            "TokenReuseTime": 0,  # each request shows at STS, and its failures to it
+            "TokenReuseTime": 0,  # so each request reaches STS, and sees its failures
             "StsCallsPerSecond": 10_000,
         }
         policy = self.policy
@@ -343,7 +342,7 @@ def everything_in(bucket: str) -> str:
 
 
 def write_file(path: Path, text: str) -> Path:
-    """Write a file that only its owner may read; return where it is."""
+    """Write a file that only its owner may read; return its path."""
     path.touch(mode=0o600)
     path.write_text(text, encoding="utf-8")
     return path
@@ -351,7 +350,7 @@ def write_file(path: Path, text: str) -> Path:
 
 @contextlib.contextmanager
 def without_proxies() -> Iterator[None]:
-    """Take proxies out of the environment for the block."""
+    """Remove proxies from the environment for the block."""
     proxies = {
         name: os.environ.pop(name) for name in PROXY_VARIABLES if name in os.environ
     }

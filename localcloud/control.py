@@ -1,4 +1,4 @@
-"""A small HTTP API of a LocalCloud, for tests in other languages than Python.
+"""A small HTTP API of a LocalCloud, for tests in languages other than Python.
 
     POST /fail           {"service": "oss", "operation": "PutObject",
                           "codes": ["ServiceUnavailable"], "always": false}
@@ -8,9 +8,9 @@
     POST /uploads        {}                 ->  {"uploads": [{"object": ...}]}
     POST /reset          {}
 
-Each does the same as the method or property of LocalCloud with that name.  A wrong
-request gets 400 and {"error": "..."}.  Web pages cannot use it: browsers send an
-Origin, or ask first whether they may send a JSON body, and both are refused.
+Each does the same as the method or property of LocalCloud with that name.  An invalid
+request gets 400 and {"error": "..."}.  Web pages cannot use it: browsers send an Origin
+header, or a preflight request before a JSON body, and both are refused.
 """
 
 from __future__ import annotations
@@ -44,10 +44,10 @@ class ControlServer:
         self._server.close()
 
     def answer(self, path: str, document: Document) -> Document:
-        """Do what *path* says; return the document to reply with.
+        """Perform the action of *path*; return the document for the reply.
 
-        Raises KeyError for another path, and ValueError or TypeError for a wrong
-        document.
+        Raises KeyError for an unknown path, and ValueError or TypeError for an invalid
+        *document*.
         """
         actions: dict[str, Callable[..., Document]] = {
             "/fail": self._fail,
@@ -96,11 +96,11 @@ class _Handler(LoopbackHandler):
         return "localcloud"
 
     def do_POST(self) -> None:
-        """Do what the request says, or reply with the reason why not."""
+        """Perform the request, or reply with the reason why not."""
         control: ControlServer = self.server.service
         length = self.headers.get("Content-Length", "")
         if "Origin" in self.headers:
-            self.refuse(HTTPStatus.FORBIDDEN, "web pages may not use this")
+            self.refuse(HTTPStatus.FORBIDDEN, "web pages may not use this API")
         elif self.headers.get_content_type() != "application/json":
             self.refuse(
                 HTTPStatus.UNSUPPORTED_MEDIA_TYPE,
@@ -111,7 +111,7 @@ class _Handler(LoopbackHandler):
         elif int(length) > MAX_BODY_BYTES:
             self.refuse(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE,
-                f"a body has at most {MAX_BODY_BYTES} bytes",
+                f"the body may have at most {MAX_BODY_BYTES} bytes",
             )
         else:
             self.answer(control, self.rfile.read(int(length)))
@@ -129,7 +129,7 @@ class _Handler(LoopbackHandler):
             self.refuse(HTTPStatus.BAD_REQUEST, str(error))
 
     def refuse(self, status: HTTPStatus, reason: str) -> None:
-        """Reply with an error and close; the body may be unread."""
+        """Reply with an error and close the connection, whose body may be unread."""
         self.close_connection = True
         self.reply(status, {"error": reason})
 

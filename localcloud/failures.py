@@ -1,4 +1,4 @@
-"""Errors that a test orders for the next calls of an operation."""
+"""Errors ordered by a test for the next calls of an operation."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ EVERY_OPERATION = "*"
 class Failures:
     """Errors by operation.  All methods may be called from any thread.
 
-    *operations* and *codes* are those of the service: an unknown name would make a test
-    pass because nothing fails.
+    *operations* and *codes* are those of the service.  Unknown names are refused: with
+    a misspelt one nothing would fail, and a test would pass for the wrong reason.
     """
 
     def __init__(
@@ -28,10 +28,10 @@ class Failures:
         self._always: dict[str, str] = {}
 
     def order(self, operation: str, codes: Collection[str], *, always: bool) -> None:
-        """Replace the errors ordered for *operation*, or for every one if it is "*".
+        """Replace the errors ordered for *operation*, or for all operations if "*".
 
-        Each of *codes* is for one call; an empty one means the usual answer.  With
-        *always* there is one code, for all calls.  Raises ValueError.
+        Each of *codes* is for one call; an empty code means the usual answer.  With
+        *always* there must be one code, which is for all calls.  Raises ValueError.
         """
         if operation != EVERY_OPERATION and operation not in self._operations:
             raise self._unknown("operation", operation, self._operations)
@@ -39,7 +39,7 @@ class Failures:
             if code and code not in self._codes:
                 raise self._unknown("error code", code, self._codes)
         if always and len(codes) != 1:
-            raise ValueError(f"always needs one error code, not {len(codes)}")
+            raise ValueError(f"always needs exactly one error code, not {len(codes)}")
         with self._lock:
             for table in (self._next, self._always):
                 if operation == EVERY_OPERATION:
@@ -51,7 +51,7 @@ class Failures:
                 self._next[operation] = deque(codes)
 
     def take(self, operation: str) -> str:
-        """Return the code that this call of *operation* fails with, or ""."""
+        """Return the error code for this call of *operation*, or ""."""
         with self._lock:
             for name in (operation, EVERY_OPERATION):
                 codes = self._next.get(name)

@@ -1,4 +1,4 @@
-"""Login tokens, as a login service signs them, for a token server with users."""
+"""A login service: signs login tokens for a token server with users."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class LoginService:
         return {"Issuer": ISSUER, "Audience": AUDIENCE, "SecretFile": secret_file}
 
     def login_token(self, user: str, now: float, **claims: object) -> str:
-        """Return a JWT that says *user* logged in, valid for LOGIN_SECONDS.
+        """Return a login token (JWT) for *user*, valid for LOGIN_SECONDS.
 
         *claims* are added to the usual ones, or replace them.
         """
@@ -42,7 +42,7 @@ class LoginService:
 
 
 def encoded(part: dict[str, object]) -> bytes:
-    """Return a part of a JWT."""
+    """Return *part* of a JWT, encoded."""
     return base64url(json.dumps(part, separators=(",", ":")).encode())
 
 

@@ -22,11 +22,11 @@ class LoopbackServer(ThreadingHTTPServer):
     Raises OSError if the port is in use.
     """
 
-    # A client that says nothing keeps a thread this long; TLS lets it begin.
+    # A silent client keeps a thread this long; TLS lets it begin.
     handshake_seconds = 10.0
 
     request_queue_size = 1024
-    daemon_threads = False  # those of a daemon are not waited for
+    daemon_threads = False  # server_close() would not wait for daemon threads
 
     def __init__(
         self,
@@ -51,7 +51,7 @@ class LoopbackServer(ThreadingHTTPServer):
 
     def close(self) -> None:
         """End every connection at once, wait for their threads, close all sockets."""
-        if self._thread.ident is not None:  # else shutdown() would wait for ever
+        if self._thread.ident is not None:  # otherwise shutdown() would wait forever
             self.shutdown()
             self._thread.join()
         self.server_close()
@@ -63,7 +63,7 @@ class LoopbackServer(ThreadingHTTPServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         """Serve a connection in a thread, and remember it for server_close()."""
         if self._tls:
-            # The handshake is made in the thread, by the first read.
+            # The thread does the handshake, in its first read.
             request.settimeout(self.handshake_seconds)
             request = self._tls.wrap_socket(
                 request, server_side=True, do_handshake_on_connect=False
@@ -72,7 +72,7 @@ class LoopbackServer(ThreadingHTTPServer):
         super().process_request(request, client_address)
 
     def server_close(self) -> None:
-        """End every connection, then do as usual: wait for the threads."""
+        """End every connection, then wait for the threads as usual."""
         for connection in self._connections:
             with suppress(OSError):  # closed by its own thread already
                 connection.shutdown(socket.SHUT_RDWR)

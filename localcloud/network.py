@@ -1,8 +1,8 @@
-"""Where the servers of a cloud listen, and how clients call them.
+"""The address on which the servers of a cloud listen, and their URLs for clients.
 
-By default that is 127.0.0.1.  For a phone in the same network it is an address of this
-machine there, and, for what browsers and apps do over HTTPS alone, TLS with a
-certificate that is made here.
+By default it is 127.0.0.1.  For a phone in the same network it is this machine's
+address there.  Browsers and apps allow some things only over HTTPS, so TLS is
+available, with a certificate that is made here.
 """
 
 from __future__ import annotations
@@ -16,12 +16,12 @@ from pathlib import Path
 LOOPBACK = "127.0.0.1"
 EVERYWHERE = "0.0.0.0"
 WHITE_ON_BLACK, AS_BEFORE = "\x1b[97;40m", "\x1b[0m"
-VALID_DAYS = 90  # Apple's devices take 825 at most
+VALID_DAYS = 90  # Apple's devices accept at most 825
 
 
 @dataclass(frozen=True)
 class Network:
-    """The address to listen on, and the host and the protocol for clients."""
+    """The address to listen on, and the host and protocol for clients."""
 
     bind: str = LOOPBACK
     host: str = LOOPBACK
@@ -32,17 +32,17 @@ class Network:
         return f"{'https' if self.tls else 'http'}://{self.host}:{port}"
 
     def origins(self, port: int) -> list[str]:
-        """Return the origins, as browsers send them, of a page from *port*."""
+        """Return the origins that browsers send for a page from *port*."""
         scheme, usual = ("https", 443) if self.tls else ("http", 80)
-        suffix = "" if port == usual else f":{port}"  # they leave that out
+        suffix = "" if port == usual else f":{port}"  # browsers omit the usual port
         hosts = dict.fromkeys([LOOPBACK, "localhost", self.host])
         return [f"{scheme}://{host}{suffix}" for host in hosts]
 
 
 def make_tls(folder: Path, host: str) -> ssl.SSLContext:
-    """Return TLS with a new certificate for *host* and this machine, kept in *folder*.
+    """Make a certificate for *host* and this machine; return a TLS context with it.
 
-    The certificate is certificate.pem there, and private to nobody; the key is key.pem.
+    *folder* gets certificate.pem, for clients to trust, and the private key.pem.
     """
     from cryptography import x509
     from cryptography.hazmat.primitives import hashes, serialization
@@ -58,7 +58,7 @@ def make_tls(folder: Path, host: str) -> ssl.SSLContext:
     certificate = (
         x509.CertificateBuilder(name, name, key.public_key())
         .serial_number(x509.random_serial_number())
-        .not_valid_before(now - timedelta(days=1))  # a phone's clock may be late
+        .not_valid_before(now - timedelta(days=1))  # a phone's clock may be slow
         .not_valid_after(now + timedelta(days=VALID_DAYS))
         .add_extension(x509.SubjectAlternativeName(names), critical=False)
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
@@ -88,7 +88,8 @@ def make_tls(folder: Path, host: str) -> ssl.SSLContext:
 def qr_code(url: str, *, is_unicode: bool) -> str:
     """Return *url* as a QR code for a terminal; without Unicode it is twice as large.
 
-    It has colours of its own, because not every phone reads it in those of a light one.
+    It sets its own colours, because not every phone reads one with inverted colours, as
+    it would be in a light terminal.
     """
     import io
 

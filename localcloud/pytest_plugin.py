@@ -1,4 +1,4 @@
-"""The fixture local_cloud: a LocalCloud for a test.
+"""The pytest fixture local_cloud: a LocalCloud for a test.
 
     @pytest.mark.local_cloud(logins=True)  # optional: the arguments of LocalCloud
     def test_upload(local_cloud):
@@ -25,7 +25,7 @@ def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line(
         "markers",
         "local_cloud(**options): the arguments of LocalCloud for the fixture "
-        "local_cloud of a test, such as logins=True",
+        "local_cloud of the test, such as logins=True",
     )
 
 

@@ -1,8 +1,8 @@
 """The token server of a LocalCloud.
 
-No other module of localcloud imports tokenserver, and this one is imported only when a
+No other module of localcloud imports tokenserver.  This one is imported only when a
 token server is started, because importing the STS SDK takes most of the time that a
-LocalCloud needs.
+LocalCloud needs to start.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ from tokenserver.uploads.uploads import Uploads
 
 __all__ = ["ConfigError", "LocalTokenServer", "listen", "log_to_stderr"]
 
-DRAIN_SECONDS = 5.0  # for requests that are under way at the end
+DRAIN_SECONDS = 5.0  # for requests in flight at the end
 MAX_UPLOADS = 10_000  # that are remembered
 UNITS = ("bytes", "kB", "MB", "GB")
 
@@ -121,7 +121,7 @@ class LocalTokenServer:
 
     It listens at *listener*.  OSS reports to *reports*, another socket, if it cannot
     reach the first: it calls this machine alone, and by plain HTTP.  *clock* returns
-    unix seconds.  Raises ConfigError for a wrong configuration.
+    unix seconds.  Raises ConfigError for an invalid configuration.
     """
 
     def __init__(
@@ -154,7 +154,7 @@ class LocalTokenServer:
         return TokenCache(self._client.assume_role, self._clock)
 
     def forget_tokens(self) -> None:
-        """Forget all tokens, so that none is handed out again."""
+        """Forget all tokens, so that none is issued again."""
         self._server.tokens = self._tokens()
 
     def start(self) -> None:
@@ -163,7 +163,7 @@ class LocalTokenServer:
             thread.start()
 
     def close(self) -> None:
-        """Answer the requests under way, and stop serving."""
+        """Answer the requests in flight, and stop serving."""
         for server, thread in zip(self._servers, self._threads, strict=True):
             if thread.ident is None:  # it was never started
                 server.server_close()
@@ -175,7 +175,7 @@ class LocalTokenServer:
     def run(self, message: str) -> int:
         """Print *message* and serve until SIGINT or SIGTERM; return the exit status.
 
-        Edits of the configuration file are taken up.
+        Changes to the configuration file take effect while it runs.
         """
         watch = FileWatch(self._config)
         watch.start()
@@ -185,7 +185,7 @@ class LocalTokenServer:
 
 
 def log_to_stderr() -> None:
-    """Log to stderr, the token server and the stand-ins in the same form."""
+    """Log to stderr, for the token server and the stand-ins alike."""
     logs.log_to_stderr()
     logger = logging.getLogger("localcloud")
     logger.handlers = logging.getLogger("tokenserver").handlers

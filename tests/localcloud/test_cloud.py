@@ -305,7 +305,7 @@ def test_a_failure_that_cannot_be_is_refused_at_once(
 
 def test_all_calls_fail_with_one_code(cloud: LocalCloud) -> None:
     for codes in ((), ("InternalError", "AccessDenied")):
-        with pytest.raises(ValueError, match="always needs one error code"):
+        with pytest.raises(ValueError, match="always needs exactly one error code"):
             cloud.oss.fail("PutObject", *codes, always=True)
 
 
