@@ -1,3 +1,3 @@
-"""What tests share."""
+"""Helpers that tests share."""
 
 MEGABYTE = 1024 * 1024

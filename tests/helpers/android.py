@@ -1,7 +1,7 @@
 """Stubs of the OSS Android SDK 2.9.20, with its signatures, to compile recipes against.
 
-Of each class only what recipes use is here; org.json is that of Android, whose
-JSONException has to be caught.
+Each class has only the members that the recipes use.  org.json is that of Android,
+whose JSONException has to be caught.
 """
 
 STUBS = {
@@ -158,7 +158,7 @@ FIELDS = """
 
 
 def app(*recipes: str) -> str:
-    """Return a class App whose methods are *recipes*, one each."""
+    """Return a class App with one method for each of *recipes*."""
     methods = "".join(
         f"    void recipe{number}() throws Exception {{\n{recipe}\n    }}\n"
         for number, recipe in enumerate(recipes)

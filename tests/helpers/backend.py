@@ -1,4 +1,4 @@
-"""The backend of an app, which takes the uploads that a server forwards."""
+"""The backend of an app, which receives the uploads that a server forwards."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import Any
 
 @dataclass(frozen=True)
 class Forwarded:
-    """A request as the backend has it; header names in lower case."""
+    """A request that the backend received; header names are in lower case."""
 
     path: str
     headers: Mapping[str, str]
@@ -27,9 +27,9 @@ class Forwarded:
 
 
 class Backend:
-    """A backend on loopback that answers with the *status* set, to each document.
+    """A backend on loopback that answers each document with *status*.
 
-    *answer* may return a status for a request, after whatever it waits for.
+    *answer* may return a status for a request, and may wait before that.
     """
 
     def __init__(self, port: int = 0, context: ssl.SSLContext | None = None) -> None:

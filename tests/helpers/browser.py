@@ -36,8 +36,8 @@ T = TypeVar("T")
 def start(options: webdriver.ChromeOptions, tries: int = 3) -> webdriver.Chrome:
     """Return a new browser.
 
-    Selenium finds a port for the driver that is free; before the driver listens there,
-    another test may have been given it.  So one failure is none.
+    Selenium chooses a free port for the driver, but another test may get the same port
+    before the driver listens there.  So a first failure is tried again.
     """
     try:
         return webdriver.Chrome(options, Service(find_program("chromedriver")))
@@ -48,7 +48,7 @@ def start(options: webdriver.ChromeOptions, tries: int = 3) -> webdriver.Chrome:
 
 
 def wait_for(read: Callable[[], T], wanted: T) -> None:
-    """Return once *read* returns *wanted*."""
+    """Wait until *read* returns *wanted*."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while (got := read()) != wanted:
         assert time.monotonic() < deadline, f"still {got!r}, not {wanted!r}"

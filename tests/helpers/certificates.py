@@ -27,16 +27,16 @@ class Pair:
 
     @property
     def pem(self) -> bytes:
-        """The certificate as a file has it."""
+        """The certificate in PEM."""
         return self.certificate.public_bytes(Encoding.PEM)
 
     @property
     def der(self) -> bytes:
-        """The certificate as a client sees it."""
+        """The certificate in DER, as a client receives it."""
         return self.certificate.public_bytes(Encoding.DER)
 
     def key_pem(self, password: bytes = b"") -> bytes:
-        """Return the key as a file has it."""
+        """Return the key in PEM."""
         encryption: KeySerializationEncryption = NoEncryption()
         if password:
             encryption = BestAvailableEncryption(password)
@@ -44,7 +44,7 @@ class Pair:
 
 
 def issue(name: str, issuer: Pair | None = None, is_authority: bool = False) -> Pair:
-    """Return a new certificate for 127.0.0.1, signed by *issuer* or itself."""
+    """Return a new certificate for 127.0.0.1, signed by *issuer* or self-signed."""
     key = ec.generate_private_key(ec.SECP256R1())
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     now = datetime.datetime.now(datetime.timezone.utc)

@@ -1,4 +1,4 @@
-"""HTTP as clients speak it: ordinary requests, and any bytes.
+"""An HTTP client: sends ordinary requests, and any bytes.
 
 parse_replies() reads replies more strictly than most clients do.
 """
@@ -30,7 +30,7 @@ FIELD_LINE = re.compile(r"([A-Za-z-]+): ([!-~][ -~]*)")
 
 @dataclass(frozen=True)
 class Reply:
-    """A reply as its client sees it; header names in lower case."""
+    """A reply; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -53,7 +53,7 @@ def request(
     body: bytes | None = None,
     host: str = "127.0.0.1",
 ) -> Reply:
-    """Send one request to *port* of this machine on a connection of its own."""
+    """Send one request to *port* of this machine on a new connection."""
     connection = http.client.HTTPConnection(host, port, timeout=PATIENCE_SECONDS)
     with contextlib.closing(connection):
         connection.request(method, target, body, headers or {})
@@ -71,7 +71,7 @@ def read_reply(connection: http.client.HTTPConnection) -> Reply:
 
 
 class OnceAnswered(bytes):
-    """A chunk that is sent when the other side has said something."""
+    """A chunk that is sent once the other side has sent something."""
 
 
 def connect(port: int) -> socket.socket:
@@ -80,7 +80,7 @@ def connect(port: int) -> socket.socket:
 
 
 def send(client: socket.socket, chunks: Sequence[bytes]) -> None:
-    """Send *chunks*, each as a packet of its own as far as a client can tell."""
+    """Send *chunks*, each in a packet of its own as far as a client can ensure."""
     for number, chunk in enumerate(chunks):
         if isinstance(chunk, OnceAnswered):
             select.select([client], [], [], PATIENCE_SECONDS)
@@ -90,10 +90,10 @@ def send(client: socket.socket, chunks: Sequence[bytes]) -> None:
 
 
 def read_to_end(client: socket.socket) -> bytes:
-    """Return all that comes until the other side closes.
+    """Return all bytes that arrive until the other side closes.
 
-    Raises TimeoutError when it does not, and ConnectionResetError when it leaves bytes
-    of ours unread, which can cost a client its reply.
+    Raises TimeoutError if it does not close, and ConnectionResetError if it left bytes
+    unread, which can cost a client its reply.
     """
     received = bytearray()
     while arrived := client.recv(65536):
@@ -102,14 +102,14 @@ def read_to_end(client: socket.socket) -> bytes:
 
 
 def exchange(port: int, *chunks: bytes) -> bytes:
-    """Return all that comes back for *chunks* until the other side closes."""
+    """Send *chunks*; return all bytes received until the other side closes."""
     with connect(port) as client:
         send(client, chunks)
         return read_to_end(client)
 
 
 def exchange_anyhow(port: int, *chunks: bytes) -> bytes:
-    """Do the same where a reset is no surprise; return what came before it."""
+    """Do the same, but allow a reset; return the bytes received before it."""
     received = bytearray()
     with connect(port) as client:
         with contextlib.suppress(ConnectionError):
@@ -121,10 +121,10 @@ def exchange_anyhow(port: int, *chunks: bytes) -> bytes:
 
 
 def parse_replies(received: bytes) -> list[Reply]:
-    """Return the replies that *received* consists of.
+    """Return the replies in *received*.
 
-    A reply to HEAD is told from others by what follows its head: nothing, or the next
-    reply.  Raises AssertionError for bytes that are no reply.
+    A reply to HEAD is recognized by the bytes after its head: none, or the next reply.
+    Raises AssertionError for bytes that are not a reply.
     """
     replies = []
     while received:
@@ -144,7 +144,7 @@ def parse_replies(received: bytes) -> list[Reply]:
 
 
 def parse_fields(lines: Sequence[str]) -> dict[str, str]:
-    """Return header lines by name in lower case; none may come twice."""
+    """Return header values by name in lower case; no name may be there twice."""
     headers: dict[str, str] = {}
     for line in lines:
         match = FIELD_LINE.fullmatch(line)

@@ -1,4 +1,4 @@
-"""Configurations whose files are in no folder, and what their tokens may do."""
+"""Configurations without files on disk, and the permissions of their tokens."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ ACTIONS = sorted(
 
 
 class Policies(dict[Path, bytes]):
-    """The files of a configuration, none of which is on a disk."""
+    """The files of a configuration, kept in memory."""
 
     def read(self, path: Path) -> bytes:
         return self[path]
@@ -65,7 +65,7 @@ def load(
 
 
 def problems(*args: Any, **changes: Any) -> list[str]:
-    """Return what is wrong with a configuration."""
+    """Return the problems of a configuration."""
     try:
         load(*args, **changes)
     except ConfigError as error:
@@ -74,7 +74,7 @@ def problems(*args: Any, **changes: Any) -> list[str]:
 
 
 class Token:
-    """What a token of *user* may do, as RAM evaluates its policy."""
+    """A token of *user*, whose policy is evaluated as RAM does it."""
 
     def __init__(self, config: Config, user: str, path: str = "/") -> None:
         self.call = config.grants[path].call_for(user).complete()
@@ -87,7 +87,7 @@ class Token:
         self._actions = possible_actions(tuple(actions))
 
     def may(self, action: str, bucket: str, key: str = "", **context: str) -> bool:
-        """Return whether it may do *action* to an object, or to a bucket."""
+        """Return whether the token allows *action* on an object or a bucket."""
         resource = f"acs:oss:oss-cn-hangzhou:1234567890123456:{bucket}"
         if key:
             resource = f"{resource}/{key}"
@@ -95,20 +95,20 @@ class Token:
         return decision is ram.Decision.ALLOWED
 
     def may_list(self, bucket: str, prefix: str | None) -> bool:
-        """Return whether it may list what begins with *prefix*."""
+        """Return whether the token allows listing names that begin with *prefix*."""
         context = {} if prefix is None else {"oss:Prefix": prefix}
         return self.may(LIST, bucket, **context)
 
     def what_it_may(self, bucket: str, key: str) -> list[str]:
-        """Return the actions on an object that are allowed."""
+        """Return the actions that the token allows on an object."""
         return [action for action in self._actions if self.may(action, bucket, key)]
 
 
 @cache
 def possible_actions(named: tuple[str, ...]) -> list[str]:
-    """Return the actions that statements allow at all which name these, in JSON.
+    """Return the actions of *statements*, in JSON, that can be allowed at all.
 
-    None of the others is allowed on any resource, under whatever condition.
+    All other actions are denied on every resource, under any condition.
     """
     statements = [
         {"Effect": "Allow", "Action": json.loads(actions), "Resource": "*"}

@@ -34,7 +34,7 @@ class Demo:
         return str(address)
 
     def command(self, beginning: str) -> list[str]:
-        """Return the words of the one command that has this in it."""
+        """Return the words of the only printed command that contains this."""
         (line,) = [
             line
             for line in self.output.splitlines()
@@ -45,7 +45,7 @@ class Demo:
 
 @contextlib.contextmanager
 def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Demo]:
-    """Run the demo on ports that are free; its temporary files go into *folder*."""
+    """Run the demo on free ports; its temporary files go into *folder*."""
     with subprocess.Popen(
         [sys.executable, "-m", "localcloud", *ANY_PORTS, *arguments],
         cwd=ROOT,
@@ -70,7 +70,7 @@ def running(*arguments: str, folder: Path, exit_status: int = 0) -> Iterator[Dem
 
 
 def run(*command: str) -> str:
-    """Return what a command prints that works."""
+    """Return the output of a command, which must succeed."""
     return subprocess.run(
         command,
         cwd=ROOT,

@@ -1,4 +1,4 @@
-"""How many examples a property is tried on: that is what a profile of a run chooses."""
+"""The number of examples for a property, which the profile of a run chooses."""
 
 from __future__ import annotations
 
@@ -21,5 +21,5 @@ def load_profiles() -> None:
 
 
 def examples(number: int) -> settings:
-    """Return the settings of a property with *number* examples in a thorough run."""
+    """Return settings with *number* examples in a thorough run, fewer in others."""
     return settings(max_examples=max(1, number * settings().max_examples // 100))

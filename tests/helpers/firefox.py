@@ -1,8 +1,8 @@
-"""Firefox without a window, driven by the protocol that it has built in.
+"""Firefox without a window, driven by its built-in protocol.
 
 Selenium drives Firefox by geckodriver, which Debian does not package; that program
 translates to Marionette: over TCP, messages such as 21:[0,1,"WebDriver:...",{}].
-Nothing but this machine is reached: all else has a proxy where nobody listens.
+Only this machine can be reached: all other requests go to a proxy that does not exist.
 """
 
 from __future__ import annotations
@@ -71,7 +71,7 @@ class Firefox:
         self._call("Navigate", {"url": url})
 
     def js(self, script: str, *arguments: object) -> Any:
-        """Return what *script* returns; it sees the document, but no const of it."""
+        """Return the result of *script*, which sees the document but no const of it."""
         parameters = {"script": script, "args": list(arguments)}
         return self._call("ExecuteScript", parameters)["value"]
 
@@ -97,7 +97,7 @@ class Firefox:
 
 @contextlib.contextmanager
 def running_firefox(folder: Path) -> Iterator[Firefox]:
-    """Give a Firefox with a profile of its own in *folder*; skip without one."""
+    """Run Firefox with a new profile in *folder*; skip the test without Firefox."""
     program = find_program("firefox-esr")
     profile = folder / "profile"
     profile.mkdir()

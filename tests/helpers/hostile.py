@@ -1,7 +1,7 @@
 """Requests, good, malformed and hostile, and the replies that each deserves.
 
-ROWS says what is sent on one connection and which replies come back.  The parser has to
-read all of them; OVER_HTTP and PROXIED are some of each kind.
+Each of ROWS has the bytes sent on one connection and the replies expected.  The parser
+has to read all rows; OVER_HTTP and PROXIED are a choice of each kind.
 """
 
 from __future__ import annotations
@@ -17,17 +17,17 @@ KIB = 1024
 
 
 def head(*lines: str) -> bytes:
-    """Return *lines*, and the blank one that ends them."""
+    """Return *lines*, and the empty line that ends them."""
     return "\r\n".join([*lines, "", ""]).encode("latin-1")
 
 
 def first(line: str) -> bytes:
-    """Return a request of which only the first line is special."""
+    """Return a request in which only the first line is special."""
     return head(line, HOST, f"X-App: {MARK}")
 
 
 def fields(*lines: str) -> bytes:
-    """Return a GET that has no header lines but these, not even Host."""
+    """Return a GET that has only these header lines, not even Host."""
     return head(f"GET /{MARK} HTTP/1.1", *lines)
 
 
@@ -42,7 +42,7 @@ def old(*lines: str) -> bytes:
 
 
 def post(*lines: str, length: str = "4", body: bytes = b"a=b&") -> bytes:
-    """Return a POST with *body*, of which it says that it has *length* bytes."""
+    """Return a POST with *body*, which announces *length* bytes."""
     return head("POST / HTTP/1.1", HOST, f"Content-Length: {length}", *lines) + body
 
 
@@ -53,7 +53,7 @@ def chunked(*lines: str) -> bytes:
 
 
 def chunks(*lines: str) -> bytes:
-    """Return a POST whose body is *lines*, and the blank one that ends them."""
+    """Return a POST whose body is *lines*, and the empty line that ends them."""
     return head("POST / HTTP/1.1", HOST, "Transfer-Encoding: chunked") + head(*lines)
 
 
@@ -63,18 +63,18 @@ def chunk(size: str) -> bytes:
 
 
 def named(name: str) -> bytes:
-    """Return a good request whose reply is told from others by *name*."""
+    """Return a good request whose reply can be recognized by *name*."""
     return get(target=f"/?callback={name}")
 
 
 def padded(size: int) -> bytes:
-    """Return a good request with a head of *size* bytes, without its blank line."""
+    """Return a good request with a head of *size* bytes, without the empty line."""
     space = size - len(get("X-Pad: ")) + len("\r\n\r\n")
     return get("X-Pad: " + "p" * space)
 
 
 def many(lines: int) -> bytes:
-    """Return a good request with a head of so many lines, the first included."""
+    """Return a good request with this number of lines, including the first."""
     return get(*[f"X-{number}: {MARK}" for number in range(lines - 2)])
 
 
@@ -90,11 +90,11 @@ def bytewise(data: bytes) -> list[bytes]:
 
 @dataclass(frozen=True)
 class Row:
-    """What is sent on one connection, and the replies that come back, in order.
+    """The bytes sent on one connection, and the replies expected, in order.
 
     A reply is its status and an ErrorCode, "token", "token for NAME" (the callback) or
-    another word that check_reply() knows.  All but those that leave the connection open
-    for another request end it.
+    another word that check_reply() knows.  The connection ends after the last one,
+    unless it *stays_open* for another request.
     """
 
     name: str
@@ -106,7 +106,7 @@ class Row:
 
     @property
     def tokens(self) -> int:
-        """How many AssumeRole calls it costs."""
+        """The number of AssumeRole calls that it causes."""
         return sum("token" in reply for reply in self.replies)
 
     @property
@@ -122,7 +122,7 @@ def row(
     stays_open: bool = False,
     nginx: tuple[int, int] = (0, 0),
 ) -> Row:
-    """Return a Row; *nginx* where more may come back through nginx than without it."""
+    """Return a Row; *nginx* has the most replies and tokens that nginx may cause."""
     chunks = (sent,) if isinstance(sent, bytes) else tuple(sent)
     most_replies = max(nginx[0], len(replies))
     most_tokens = max(nginx[1], sum("token" in reply for reply in replies))
@@ -136,7 +136,7 @@ def each(
     reply: str,
     nginx: tuple[int, int] = (0, 0),
 ) -> list[Row]:
-    """Return a Row for each of *values*, of which *build* makes a request."""
+    """Return a Row for each of *values*, from which *build* makes a request."""
     return [
         row(f"{name} {value!a}", build(value), reply, nginx=nginx) for value in values
     ]

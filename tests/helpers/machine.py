@@ -1,4 +1,4 @@
-"""This machine: how long things may take on it, its ports and its programs."""
+"""This machine: time limits, ports and programs."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PROXY_VARIABLES = (
 
 
 def wait_until(condition: Callable[[], bool]) -> None:
-    """Wait for what other threads are about to bring about."""
+    """Wait for a condition that other threads are about to fulfil."""
     deadline = time.monotonic() + PATIENCE_SECONDS
     while not condition():
         assert time.monotonic() < deadline, "that should have come true by now"
@@ -46,9 +46,9 @@ def many_files() -> Iterator[None]:
 
 @contextlib.contextmanager
 def reserved_port() -> Iterator[int]:
-    """Give a port of 127.0.0.1 that nobody else is given, and where nobody listens.
+    """Reserve a port of 127.0.0.1 for the block: nobody listens there, or gets it.
 
-    A server of ours may listen on it.
+    A server of the test may listen on it.
     """
     with socket.socket() as holder:
         # With it, another that has it too may have the port, unless this one listens.
@@ -58,7 +58,7 @@ def reserved_port() -> Iterator[int]:
 
 
 def find_program(name: str) -> str:
-    """Return where a program is, be it a daemon; without it, skip the test."""
+    """Return the path of a program, also of a daemon; skip the test without it."""
     folders = f"{os.environ['PATH']}:/usr/sbin:/usr/local/sbin"
     found = shutil.which(name, path=folders)
     if found:

@@ -1,4 +1,4 @@
-"""The pages of the manual in both languages, and what is in them.
+"""The pages of the manual in both languages, and their content.
 
 A page of docs/ is found by its name, and so is its translation in docs/zh-CN/.
 """
@@ -70,19 +70,19 @@ class Page:
 
     @property
     def entries(self) -> list[str]:
-        """What its tables have rows for: first cells of code alone."""
+        """The names that its tables have rows for: first cells with only code."""
         cells = [row.split(" | ")[0].removeprefix("| ") for row in self.rows]
         code = [cell for cell in cells if ENTRIES.fullmatch(cell)]
         return [name for cell in code for name in re.findall(r"`([^`]+)`", cell)]
 
     @property
     def names(self) -> set[str]:
-        """What is in code in its prose, line ends apart."""
+        """The code spans in its prose, with spaces for line ends."""
         return {" ".join(name.split()) for name in re.findall(r"`([^`]+)`", self.prose)}
 
     @property
     def links(self) -> list[str]:
-        """What it links to in this project."""
+        """Its links to files of this project."""
         found = re.findall(r"\]\(([^)\s]+)\)", self.prose)
         return [target for target in found if "://" not in target]
 

@@ -1,4 +1,4 @@
-"""Requests read as a connection reads them, without one."""
+"""Reads requests as a connection does, but without a connection."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ ANY_ORIGIN: Any = SimpleNamespace(
 def read(
     chunks: Iterable[bytes], answer: Callable[[Request], str] | None = None
 ) -> list[str]:
-    """Return what a connection makes of *chunks*, until it reads no further.
+    """Return the outcome of each request in *chunks*, until a connection would end.
 
-    That is what *answer* returns for each request, by default "answered", or "for NAME"
-    with the name of its callback, then the code of a refusal, "open" if the next
-    request may come, "unfinished" if more of one must come, or nothing after the last
-    request of a connection.
+    The outcome of a request is the result of *answer*, by default "answered", or "for
+    NAME" with the name of its callback.  The last item is the code of a refusal, "open"
+    if another request may follow, or "unfinished" if a request is incomplete; there is
+    none after the last request of a connection.
     """
     answer = answer or name_of
     arriving = iter(chunks)
@@ -35,7 +35,7 @@ def read(
     outcomes: list[str] = []
 
     def until(read: Callable[[], Any], otherwise: str) -> Any:
-        """Return what *read* finds, in as many chunks as that takes."""
+        """Return the result of *read*, given as many chunks as it needs."""
         while not (found := read()):
             chunk = next(arriving, b"")
             if not chunk:
@@ -58,17 +58,17 @@ def read(
 
 
 class Ended(Exception):
-    """The client sends no more."""
+    """The client has stopped sending."""
 
 
 def code_of(error: RequestError) -> str:
-    """Return the code of a refusal, which repeats nothing of its request."""
+    """Return the code of a refusal; check that it repeats nothing of its request."""
     assert MARK.encode() not in refused(error).encode("", is_last=True)
     return error.code
 
 
 def name_of(request: Request) -> str:
-    """Return what an answer is told from others by.  Raises RequestError."""
+    """Return the outcome by which an answer is recognized.  Raises RequestError."""
     if request.path == ICON_PATH:
         raise NotFound
     name = "" if request.method == "OPTIONS" else asking.callback(request, ANY_ORIGIN)

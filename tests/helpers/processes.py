@@ -1,4 +1,4 @@
-"""The command, as an operator runs it: in a process of its own, or within this one."""
+"""The command as an operator runs it, in its own process or within this one."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def command(*arguments: str | Path) -> list[str]:
 def with_limits(**limits: float) -> list[str]:
     """Return the beginning of a command line of a server with other time limits.
 
-    One that is very long shows on any machine that nobody waits for its end.
+    A very long limit shows, on any machine, that nobody waits for its end.
     """
     lines = [
         "import sys",
@@ -61,7 +61,7 @@ def run(*arguments: str | Path, **environment: str) -> subprocess.CompletedProce
 def checked(
     result: subprocess.CompletedProcess[str],
 ) -> subprocess.CompletedProcess[str]:
-    """Return *result* if it shows no secret but a token that it is to print."""
+    """Return *result*; check that it shows no secret except a token it has to print."""
     secret_scan.check_text("stderr", result.stderr)
     if '"SecurityToken"' not in result.stdout:
         secret_scan.check_text("stdout", result.stdout)
@@ -69,7 +69,7 @@ def checked(
 
 
 def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    """Run the command within this process, for what ends before anything is served."""
+    """Run the command within this process, for runs that end before serving."""
     out, err = io.StringIO(), io.StringIO()
     with (
         pytest.MonkeyPatch.context() as patch,
@@ -90,7 +90,7 @@ def call(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 @contextlib.contextmanager
 def own_logging() -> Iterator[None]:
-    """Undo what the command does to loggers, which is for a process of its own."""
+    """Undo the changes of the command to loggers, meant for its own process."""
     ours, root = logging.getLogger("tokenserver"), logging.getLogger()
     level, propagate = ours.level, ours.propagate
     handlers = ours.handlers[:], root.handlers[:]
@@ -114,7 +114,7 @@ def running(
     folder: Path | None = None,
     environment: Mapping[str, str] | None = None,
 ) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """Run a server on a free port of 127.0.0.1; give its process and port."""
+    """Run a server on a free port of 127.0.0.1; yield its process and port."""
     with subprocess.Popen(
         [*(beginning or command()), "0", "--bind", "127.0.0.1", *arguments],
         stdout=subprocess.PIPE,
@@ -137,7 +137,7 @@ def running(
 
 
 def read_until(process: subprocess.Popen[str], text: str) -> str:
-    """Return what the log has up to the line that has *text* in it."""
+    """Return the log up to the line that contains *text*."""
     assert process.stderr
     found = ""
     while text not in found:
@@ -148,7 +148,7 @@ def read_until(process: subprocess.Popen[str], text: str) -> str:
 
 
 def end(process: subprocess.Popen[str]) -> str:
-    """Tell the server to end; return what is left of its log."""
+    """Tell the server to end; return the rest of its log."""
     process.terminate()
     assert process.stderr
     log = process.stderr.read()
@@ -157,7 +157,7 @@ def end(process: subprocess.Popen[str]) -> str:
 
 
 def usage(process: subprocess.Popen[str]) -> dict[str, int]:
-    """Return threads, open files, memory and its peak in MB of a running server."""
+    """Return the threads, open files, memory and peak memory (MB) of a server."""
     status = Path(f"/proc/{process.pid}/status").read_text()
     values = dict(re.findall(r"(\w+):\s+(\d+)", status))
     return {

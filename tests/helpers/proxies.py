@@ -110,7 +110,7 @@ backend token_server
 
 @dataclass(frozen=True)
 class Proxied:
-    """A token server with a proxy in front of it, and the ports of that."""
+    """A token server behind a proxy, and the ports of the proxy."""
 
     server: RunningServer
     hostile_ports: list[int]
@@ -130,7 +130,7 @@ def nginx(folder: Path, location: str) -> Iterator[int]:
 def proxy_in_front(
     name: str, server: RunningServer, folder: Path
 ) -> Iterator[list[int]]:
-    """Run nginx or HAProxy in front of *server*; give the ports it listens on."""
+    """Run nginx or HAProxy in front of *server*; yield the ports of the proxy."""
     with taking_over(name, folder, 3) as (ports, start):
         conf = {"nginx": NGINX_CONF, "haproxy": HAPROXY_CONF}[name]
         start(conf, server=server.port, ports=ports)
@@ -141,7 +141,7 @@ def proxy_in_front(
 def taking_over(
     name: str, folder: Path, count: int
 ) -> Iterator[tuple[list[int], Callable[..., None]]]:
-    """Give *count* ports, and what starts nginx or HAProxy on them with a file.
+    """Yield *count* ports, and a function that starts nginx or HAProxy on them.
 
     Both can take over sockets, nginx as in an upgrade those that NGINX lists: no other
     process can get hold of their ports, and a connection finds them open.

@@ -1,4 +1,4 @@
-"""Checks of whole exchanges: each reply is right, and nothing else comes."""
+"""Checks of whole exchanges: each reply is correct, and nothing else arrives."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from helpers.hostile import MARK
 
 
 def check_reply(reply: Reply, expected: str) -> None:
-    """Check all of *reply* but Connection, which depends on where it stands."""
+    """Check *reply* except for Connection, which depends on its position."""
     status, what = expected.split(" ", 1)
     headers = dict(reply.headers)
     assert reply.status == int(status)
@@ -44,7 +44,7 @@ def check_reply(reply: Reply, expected: str) -> None:
 
 
 def security_token(reply: Reply, name: str) -> str:
-    """Return the token in *reply*, which must be for the callback *name*, or none."""
+    """Return the token in *reply*, which must have the callback *name*, if any."""
     before, after = (f"{name}( ".encode(), b" )") if name else (b"", b"")
     body = reply.body
     assert reply.status == 200, reply
@@ -69,7 +69,7 @@ def check_exchange(received: bytes, replies: tuple[str, ...]) -> None:
 
 
 def check_no_leak(received: bytes, tokens: int) -> None:
-    """Check that *received* holds so many tokens at most, and nothing of a request."""
+    """Check that *received* has at most this many tokens, and nothing of a request."""
     assert MARK.encode() not in received
     assert b"Traceback" not in received
     assert received.count(b"STS.") <= tokens

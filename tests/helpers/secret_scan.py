@@ -1,8 +1,8 @@
-"""What nobody may read in a log or in a reply that is no token document.
+"""A search for secrets in logs, and in replies that are not token documents.
 
-Each test runs within watched_logs(), and each Reply is looked at when it is made.  The
-secrets are those that the tests themselves have made: remember_secrets() notes key
-pairs and tokens of the STS stand-in, login tokens and the secrets they are signed with.
+Each test runs within watched_logs(), and each Reply is checked when it is made.  The
+secrets are those made by the tests: remember_secrets() notes key pairs and tokens of
+the STS stand-in, login tokens, and the secrets that sign them.
 """
 
 from __future__ import annotations
@@ -39,11 +39,11 @@ _tokens: set[str] = set()  # beginnings of security tokens, which a signed URL h
 
 
 class SecretShown(AssertionError):
-    """A secret is where others may read it."""
+    """A secret is in a place where others may read it."""
 
 
 def remember(*secrets: str) -> None:
-    """Take *secrets* for such from now on."""
+    """Treat *secrets* as secret from now on."""
     for secret in secrets:
         if RUN.match(secret):
             _beginnings.add(secret[:BEGINNING])
@@ -52,7 +52,7 @@ def remember(*secrets: str) -> None:
 
 
 def secret_in(text: str, is_signed: bool = False) -> str:
-    """Return the beginning of a secret that *text* has in it, or "".
+    """Return the beginning of a secret in *text*, or "" if there is none.
 
     One that is signed may have a security token.
     """
@@ -72,16 +72,16 @@ def secret_in(text: str, is_signed: bool = False) -> str:
 
 
 def check_text(where: str, text: str, is_signed: bool = False) -> None:
-    """Raise SecretShown if *text* has a secret in it."""
+    """Raise SecretShown if *text* contains a secret."""
     if secret := secret_in(text, is_signed):
         raise SecretShown(f"{where} shows {secret[:8]}...: {text[:500]}")
 
 
 def check_reply(status: int, headers: Mapping[str, str], body: bytes) -> None:
-    """Raise SecretShown if a reply of ours has a secret in it.
+    """Raise SecretShown if a reply of ours contains a secret.
 
-    A token document may have its own, and what was signed has a security token.  What
-    OSS replies shows the string that a request has signed, with that token.
+    A token document may contain its own, and a form or URL has a security token.  An
+    error of OSS shows the signed string of a request, which contains the token too.
     """
     if headers.get("server") != "sts-server":
         return
@@ -93,7 +93,7 @@ def check_reply(status: int, headers: Mapping[str, str], body: bytes) -> None:
 
 
 class _Watch(logging.Handler):
-    """Looks at each record in the forms that the server writes."""
+    """Checks each record in the formats that the server writes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -125,11 +125,11 @@ def watched_logs(*names: str) -> Iterator[None]:
 
 @contextlib.contextmanager
 def remember_secrets() -> Iterator[None]:
-    """Have each secret that a test makes remembered."""
+    """Remember each secret that a test makes."""
     with pytest.MonkeyPatch.context() as patch:
 
         def after(owner: Any, name: str, note: Callable[[Any], None]) -> None:
-            """Call *note* with what the function returns."""
+            """Call *note* with the result of each call of the function."""
             function = getattr(owner, name)
 
             @functools.wraps(function)
@@ -148,19 +148,19 @@ def remember_secrets() -> Iterator[None]:
 
 
 def remember_issued(token: Any) -> None:
-    """Take what STS issued for secret, but not the AccessKeyId."""
+    """Treat issued credentials as secret, except for the AccessKeyId."""
     remember(token.access_key_secret, token.security_token)
     _tokens.add(token.security_token[:BEGINNING])
 
 
 def remember_login_token(token: str) -> None:
-    """Take a login token for secret, and its claims and signature alone."""
+    """Treat a login token as secret, and its claims and signature by themselves."""
     header, _, rest = token.partition(".")
     remember(*rest.split("."), token if not header.startswith("eyJ") else "")
 
 
 def remember_bytes(secret: bytes) -> None:
-    """Take a secret for such however it may be written."""
+    """Treat a secret as secret in every encoding."""
     remember(
         secret.decode("latin-1").strip(),
         repr(secret)[2:-1].strip(),

@@ -40,15 +40,15 @@ class RunningServer:
         self._thread.start()
 
     def look(self) -> None:
-        """Have the server take up the edits of its files."""
+        """Make the edits of the server's files take effect."""
         look(*self._files)
 
     def ask(self, client: StsClient) -> None:
-        """Have the server ask STS through another *client*."""
+        """Make the server call STS through another *client*."""
         self.server.tokens = TokenCache(client.assume_role)
 
     def close(self) -> None:
-        """Stop serving; the connections that are open end with it."""
+        """Stop serving, and end the open connections."""
         self.server.shutdown()
         self._thread.join()
         self.server.drain(5)
@@ -60,12 +60,12 @@ class RunningServer:
         headers: dict[str, str] | None = None,
         body: bytes | None = None,
     ) -> Reply:
-        """Send one request on a connection of its own."""
+        """Send one request on a new connection."""
         return request(self.port, target, method, headers, body)
 
 
 def look(*files: LiveFiles[Any]) -> None:
-    """Have edits taken up: a look finds one, the next confirms it."""
+    """Make edits take effect: one look finds an edit, the next confirms it."""
     for _ in range(2):
         for one in files:
             one.look()
@@ -78,7 +78,7 @@ MakeServer = Callable[..., RunningServer]
 def serving(
     folder: Path, client: StsClient
 ) -> Iterator[tuple[RunningServer, StsStandIn]]:
-    """Run a token server like that, and its STS, for more than one test."""
+    """Run a token server and its STS for several tests."""
     with StsStandIn() as sts:
         sts.add_user(ACCESS_KEY_ID, ACCESS_KEY_SECRET)
         sts.add_role(ROLE_ARN)
@@ -89,7 +89,7 @@ def serving(
 
 
 def check_still_serves(server: RunningServer) -> None:
-    """Check that the server holds no connection any more and serves the next one."""
+    """Check that the server has no connection left, and serves a new one."""
     wait_until(lambda: not server.server._open)
     reply = server.request("/?callback=next", headers={"Connection": "close"})
     assert security_token(reply, "next")

@@ -18,7 +18,7 @@ POLICY_DIRECTORY = ROOT / "policy"
 
 
 def settings(**changes: Any) -> dict[str, Any]:
-    """Return the settings of a working config.json, less those changed to None."""
+    """Return the settings of a working config.json; a change to None removes one."""
     values: dict[str, Any] = {
         "AccessKeyID": ACCESS_KEY_ID,
         "AccessKeySecret": ACCESS_KEY_SECRET,
@@ -34,7 +34,7 @@ def settings(**changes: Any) -> dict[str, Any]:
 
 
 def write_config(folder: Path, **changes: Any) -> Path:
-    """Write a config.json into *folder*, which only its owner may read."""
+    """Write a config.json that only its owner may read into *folder*."""
     path = folder / "config.json"
     path.touch(mode=0o600)
     path.write_text(json.dumps(settings(**changes)), encoding="utf-8")
@@ -42,11 +42,11 @@ def write_config(folder: Path, **changes: Any) -> Path:
 
 
 def call_of(config: Config) -> AssumeRoleCall:
-    """Return the AssumeRole call that any path makes."""
+    """Return the AssumeRole call of a configuration that serves any path."""
     return config.grants["/"].call_for(None).complete()
 
 
 def asking(call: AssumeRoleCall) -> UserCall:
-    """Return what becomes *call* when its token is fetched."""
+    """Return the UserCall with the same inputs as *call*."""
     policy = None if call.policy is None else SessionPolicy(call.policy)
     return UserCall(CallTemplate(**vars(call) | {"policy": policy}), None)

@@ -1,4 +1,4 @@
-"""Clients of a server that speaks TLS, and the files of its certificate."""
+"""TLS clients of a server, and the files of its certificate."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def connect_tls(port: int, context: ssl.SSLContext) -> ssl.SSLSocket:
 
 
 def exchange_tls(port: int, context: ssl.SSLContext, *requests: bytes) -> bytes:
-    """Return all that comes back for *requests* until the other side closes."""
+    """Send *requests*; return all bytes received until the other side closes."""
     with connect_tls(port, context) as client:
         for sent in requests:
             client.sendall(sent)
@@ -64,7 +64,7 @@ def exchange_tls(port: int, context: ssl.SSLContext, *requests: bytes) -> bytes:
 
 
 def read_one(client: socket.socket) -> Reply:
-    """Return the reply that *client* waits for, and leave it open."""
+    """Return the next reply to *client*, whose connection stays open."""
     received = b""
     while b"\r\n\r\n" not in received:
         received += client.recv(65536)
@@ -77,7 +77,7 @@ def read_one(client: socket.socket) -> Reply:
 
 
 def served(port: int, context: ssl.SSLContext) -> bytes:
-    """Return the certificate that a new connection gets."""
+    """Return the certificate that a new connection is shown."""
     with connect_tls(port, context) as client:
         found = client.getpeercert(binary_form=True)
     assert found
@@ -85,7 +85,7 @@ def served(port: int, context: ssl.SSLContext) -> bytes:
 
 
 def client_hello(context: ssl.SSLContext) -> bytes:
-    """Return what a client that speaks TLS begins with."""
+    """Return the first bytes of a TLS client."""
     outgoing = ssl.MemoryBIO()
     client = context.wrap_bio(ssl.MemoryBIO(), outgoing, server_hostname="127.0.0.1")
     with contextlib.suppress(ssl.SSLWantReadError):
@@ -94,7 +94,7 @@ def client_hello(context: ssl.SSLContext) -> bytes:
 
 
 def lines(server: RunningServer, caplog: pytest.LogCaptureFixture) -> list[str]:
-    """Return what the log has once no connection is open, without tracebacks."""
+    """Return the log without tracebacks, once no connection is open."""
     wait_until(lambda: not server.server.connections()[0])
     for record in caplog.records:
         assert record.exc_info is None, record.getMessage()
@@ -110,7 +110,7 @@ def expand(secret: bytes, label: str, length: int) -> bytes:
 
 
 def key_updates(secret: bytes, number: int) -> bytes:
-    """Return so many KeyUpdate records of a client that has sent no data yet."""
+    """Return this number of KeyUpdate records of a client that sent no data yet."""
     records = b""
     for _ in range(number):
         key = AESGCM(expand(secret, "key", 32))

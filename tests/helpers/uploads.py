@@ -1,6 +1,6 @@
-"""What OSS reports: signed with a key of our own, or with none.
+"""Reports of OSS, signed with a key of our own or not at all.
 
-Only what the tests of the server need: OSS itself is imitated by localcloud.
+This is only for tests of the server.  localcloud imitates OSS itself.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _numbers = itertools.count(1)
 
 @functools.cache
 def oss_key(name: str = "ours") -> RSAPrivateKey:
-    """Return a key that signs as that of OSS does."""
+    """Return a key of the kind that OSS signs with."""
     return rsa.generate_private_key(65537, 1024)
 
 
@@ -63,7 +63,7 @@ def write_secrets(folder: Path, *secrets: str) -> None:
 
 
 def ticket_of(config: dict[str, str]) -> str:
-    """Return the ticket that a reply of /upload-config has."""
+    """Return the ticket in a reply of /upload-config."""
     variables = json.loads(base64.b64decode(config["callback-var"]))
     ticket = str(variables["x:ticket"])
     secret_scan.remember(ticket)
@@ -71,7 +71,7 @@ def ticket_of(config: dict[str, str]) -> str:
 
 
 def report(ticket: str, key: str = "photos/cat.jpg", **changes: Any) -> dict[str, str]:
-    """Return what OSS says of an upload; a change to None leaves a name out.
+    """Return the values of a report; a change to None leaves a name out.
 
     The name x_album stands for x:album.
     """
@@ -95,12 +95,12 @@ def report(ticket: str, key: str = "photos/cat.jpg", **changes: Any) -> dict[str
 
 
 def encoded(values: dict[str, str]) -> bytes:
-    """Return *values* as OSS writes a form."""
+    """Return *values* as a form, encoded as OSS does it."""
     return urlencode(values).encode()
 
 
 def signature(body: bytes, target: str = PATH, key: RSAPrivateKey | None = None) -> str:
-    """Return what OSS signs a report to *target* with."""
+    """Return the signature of OSS for a report to *target*."""
     path, mark, query = target.partition("?")
     message = unquote_to_bytes(path) + f"{mark}{query}\n".encode() + body
     signed = (key or oss_key()).sign(message, padding.PKCS1v15(), hashes.MD5())
@@ -124,7 +124,7 @@ def post(port: int, values: dict[str, str] | bytes, **changes: Any) -> Reply:
 
 
 def records(folder: Path) -> list[dict[str, Any]]:
-    """Return what the file of uploads in *folder* has."""
+    """Return the records in the UploadsFile of *folder*."""
     path = folder / "uploads.jsonl"
     if not path.exists():
         return []

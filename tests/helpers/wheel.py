@@ -1,4 +1,4 @@
-"""The package as others install it: a wheel in an environment of its own."""
+"""The package as users install it: a wheel in a separate environment."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ BUILD = "from setuptools import build_meta; print(build_meta.build_wheel({!r}))"
 
 
 def build_wheel(folder: Path) -> Path:
-    """Build the wheel in *folder* from a copy of what is here; return where it is."""
+    """Build the wheel in *folder* from a copy of this checkout; return its path."""
     source = folder / "source"
     shutil.copytree(ROOT, source, ignore=NOT_COPIED)
     result = subprocess.run(
@@ -39,9 +39,9 @@ def build_wheel(folder: Path) -> Path:
 
 
 def make_environment(folder: Path, wheel: Path) -> Path:
-    """Make an environment with *wheel*, and what is installed here already.
+    """Make an environment with *wheel* and the packages installed here.
 
-    This checkout is not among that.  Return its Python.
+    It does not include this checkout.  Return its Python.
     """
     venv.create(folder, symlinks=os.name == "posix")
     python = folder / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -62,14 +62,14 @@ def make_environment(folder: Path, wheel: Path) -> Path:
 
 @contextlib.contextmanager
 def only_one(path: Path) -> Iterator[None]:
-    """Let one process after the other do what is in the block."""
+    """Let only one process at a time run the block."""
     with path.open("a") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         yield
 
 
 def shared_environment(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Return a Python with the wheel, made once for all processes that run tests."""
+    """Return the Python of an environment with the wheel, shared by all workers."""
     base = tmp_path_factory.getbasetemp()
     if os.environ.get("PYTEST_XDIST_WORKER"):
         base = base.parent
