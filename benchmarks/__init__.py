@@ -1,1 +1,1 @@
-"""Side-by-side measurements of this server and others: ``make bench``."""
+"""Measures this server and others side by side: ``make bench``."""

@@ -1,4 +1,4 @@
-"""Run this server and its peers against one STS stand-in, and print tables."""
+"""Measures this server and its peers with one STS stand-in, and prints tables."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ from tokenserver.documents import Credentials
 from tokenserver.sts.client import TIME_FORMAT
 from tokenserver.sts.tokens import TOKENS_KEPT, TokenCache
 
-QUOTA = 100  # AssumeRole calls a second, where there is one
+QUOTA = 100  # AssumeRole calls per second, in the loads with a quota
 KEPT = (1, 8, 64, 256)  # connections
 CLOSING = 64  # connections, each for one request
 TOKEN_USERS = 1000  # each of whom costs a call
@@ -57,7 +57,7 @@ def main() -> int:
     path = f"{os.environ['PATH']}:/usr/sbin"
     missing = [one for one in PROGRAMS if not shutil.which(one, path=path)]
     if missing:
-        print(f"benchmarks: missing: {', '.join(missing)}", file=sys.stderr)
+        print(f"benchmarks: please install {', '.join(missing)}", file=sys.stderr)
         return 1
     print(describe_machine(), flush=True)
     with tempfile.TemporaryDirectory() as name:
@@ -86,12 +86,12 @@ def parse_arguments() -> argparse.Namespace:
     options = parser.parse_args()
     options.parts = options.parts or PARTS
     if unknown := set(options.parts) - set(PARTS):
-        parser.error(f"{', '.join(unknown)}: choose from {', '.join(PARTS)}")
+        parser.error(f"unknown part {', '.join(unknown)}; choose {', '.join(PARTS)}")
     return options
 
 
 def describe_machine() -> str:
-    """Return what the figures depend on."""
+    """Return a line about the machine, on which the figures depend."""
     names = re.findall(r"model name\s*: (.*)", Path("/proc/cpuinfo").read_text())
     node = subprocess.run(["node", "--version"], capture_output=True, text=True).stdout
     return (
@@ -102,7 +102,7 @@ def describe_machine() -> str:
 
 
 class Bench:
-    """The parts of a run, each of which returns what it has to print."""
+    """The parts of a run.  Each returns the text to print."""
 
     def __init__(self, options: argparse.Namespace, folder: Path) -> None:
         self._options = options
@@ -116,7 +116,7 @@ class Bench:
             return cold_table(cold_starts(versions, sts, self._folder))
 
     def plain(self) -> str:
-        """HTTP, on connections that are kept or not."""
+        """HTTP, on connections that are kept alive or closed."""
         loads = [*map(Load, KEPT), Load(CLOSING, is_kept=False)]
         return self._tables(plain_peers(self._folder, self._before), loads)
 
@@ -137,7 +137,7 @@ class Bench:
         return f"{tables}\n{users_table(found)}"
 
     def quota(self) -> str:
-        """HTTP, with the quota of an account."""
+        """HTTP, with the STS quota of an account."""
         peers = plain_peers(self._folder, self._before)
         return self._tables(peers, [Load(CLOSING, quota=QUOTA)])
 
@@ -151,7 +151,7 @@ class Bench:
         return self._tables(tls_peers(self._folder, self._before), loads)
 
     def handshake(self) -> str:
-        """What OpenSSL takes of what a request over TLS takes."""
+        """The share of OpenSSL in the time of a request over TLS."""
         lines = [""]
         for key in KEYS:
             pem = self._folder / f"{key}.pem"
@@ -164,7 +164,7 @@ class Bench:
         return "\n".join(lines)
 
     def lookup(self) -> str:
-        """What it takes to find a token among few and many."""
+        """The time to find a token among few and among many."""
         lines = [""]
         for entries in (1, TOKENS_KEPT):
             microseconds = cost_of_a_reused_token(entries) * 1e6
@@ -201,7 +201,7 @@ class Bench:
 
 
 def cost_of_a_reused_token(entries: int) -> float:
-    """Return the seconds that TokenCache takes, when all of its tokens are in use."""
+    """Return the seconds that TokenCache needs to find one of *entries* tokens."""
     expiration = time.strftime(TIME_FORMAT, time.gmtime(time.time() + 900))
     fetched = Credentials("id", "secret", "token", expiration, "")
     tokens = TokenCache(lambda _call: fetched)

@@ -1,4 +1,4 @@
-"""From the start of a process to its first token, and where the time goes."""
+"""The time from the start of a process to its first token, part by part."""
 
 from __future__ import annotations
 

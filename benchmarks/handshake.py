@@ -1,4 +1,4 @@
-"""What a TLS handshake takes the server in OpenSSL alone, without any network."""
+"""The time of a TLS handshake in OpenSSL alone, on the server, without a network."""
 
 from __future__ import annotations
 
@@ -14,9 +14,9 @@ HANDSHAKES = 1000
 
 
 def handshake_seconds(pem: Path, resumes: bool) -> float:
-    """Return the median CPU time of the server's part of a handshake.
+    """Return the median CPU seconds of the server's part of a handshake.
 
-    *pem* has its certificate and key, of this machine.
+    *pem* has the certificate and the key.  With *resumes* the session is resumed.
     """
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.load_cert_chain(pem)
@@ -26,7 +26,7 @@ def handshake_seconds(pem: Path, resumes: bool) -> float:
         seconds, session, is_resumed = shake_hands(context, session)
         if not resumes:
             session = None
-        if is_resumed == resumes:  # the first one cannot be
+        if is_resumed == resumes:  # the first session cannot be resumed
             found.append(seconds)
     return statistics.median(found)
 
@@ -34,7 +34,7 @@ def handshake_seconds(pem: Path, resumes: bool) -> float:
 def shake_hands(
     context: ssl.SSLContext, session: ssl.SSLSession | None
 ) -> tuple[float, ssl.SSLSession | None, bool]:
-    """Return the seconds it took the server, and the client's session."""
+    """Return the server's seconds, the client's session, and whether it was resumed."""
     to_server, to_client = ssl.MemoryBIO(), ssl.MemoryBIO()
     server = context.wrap_bio(to_server, to_client, server_side=True)
     client = ANYBODY.wrap_bio(to_client, to_server, session=session)
@@ -47,5 +47,5 @@ def shake_hands(
             server.do_handshake()
         seconds += time.thread_time() - begin
     with contextlib.suppress(ssl.SSLWantReadError):
-        client.read(1)  # and the tickets with it
+        client.read(1)  # reads the session tickets too
     return seconds, client.session, bool(client.session_reused)

@@ -1,4 +1,4 @@
-"""Loads, and what a server does under one: the median of rounds that take turns."""
+"""Loads, and the measurement of servers under them, in rounds that take turns."""
 
 from __future__ import annotations
 
@@ -15,22 +15,22 @@ from typing import Any
 
 from benchmarks.servers import HERE, Running, Sts
 
-MOST_REQUESTS = 10_000_000  # of ab, which ends after some seconds if it knows a number
+MOST_REQUESTS = 10_000_000  # without -n, ab stops at 50,000 whatever -t says
 
 
 @dataclass(frozen=True)
 class Load:
-    """What clients do: so many at once.
+    """A load: a number of clients at once.
 
-    Each keeps its connection, or has a new one for each request; over TLS with the
-    session ticket of the one before, if it *resumes*.
+    Each client keeps its connection, or opens a new one for each request; with
+    *resumes* it uses the TLS session of the connection before.
     """
 
     connections: int
     is_kept: bool = True
-    key: str = ""  # of the server's certificate, or none for plain HTTP
+    key: str = ""  # kind of the certificate's key; "" for plain HTTP
     resumes: bool = False
-    quota: int | None = None  # AssumeRole calls a second
+    quota: int | None = None  # AssumeRole calls per second
 
     @property
     def title(self) -> str:
@@ -48,7 +48,7 @@ class Load:
 
 @dataclass(frozen=True)
 class Run:
-    """One round.  CPU is of the server and of the stand-in, in seconds."""
+    """One round.  The CPU seconds are those of the server and of the stand-in."""
 
     replies: int
     good: int  # tokens, forms or URLs
@@ -90,7 +90,7 @@ class Row:
 def measure(
     servers: Sequence[Running], load: Load, sts: Sts, rounds: int, seconds: int
 ) -> list[Row]:
-    """Return a row for each server; its rounds take turns with those of the others."""
+    """Return a row for each server.  The servers take turns in each round."""
     runs: dict[str, list[Run]] = {server.peer.name: [] for server in servers}
     for number in range(rounds):
         for server in servers if number % 2 == 0 else servers[::-1]:
@@ -120,7 +120,7 @@ def one_run(server: Running, load: Load, sts: Sts, seconds: int) -> Run:
 
 
 def wrk(server: Running, load: Load, seconds: int) -> dict[str, Any]:
-    """Let wrk ask, which comes back with the session that it was given last."""
+    """Send requests with wrk, which resumes its latest TLS session."""
     command = ["wrk", "-t1", f"-c{load.connections}", f"-d{seconds}s"]
     command += ["--timeout", "10s", "-s", str(HERE / "count_replies.lua")]
     command += [] if load.is_kept else ["-H", "Connection: close"]
@@ -137,9 +137,9 @@ def wrk(server: Running, load: Load, seconds: int) -> dict[str, Any]:
 
 
 def ab(server: Running, load: Load, seconds: int) -> dict[str, Any]:
-    """Let ab ask, which knows nothing of sessions, and has one login token.
+    """Send requests with ab, which resumes no sessions and has one login token.
 
-    A reply that is shorter or longer than the first one is not a token.
+    It counts a reply of another length than the first one as failed.
     """
     command = ["ab", "-q", "-c", str(load.connections), "-t", str(seconds)]
     command += ["-n", str(MOST_REQUESTS)]
@@ -152,7 +152,7 @@ def ab(server: Running, load: Load, seconds: int) -> dict[str, Any]:
 
 
 def ab_figures(output: str) -> dict[str, Any]:
-    """Return what ab has found out."""
+    """Return the figures in the *output* of ab."""
 
     def figure(pattern: str) -> float:
         match = re.search(rf"^ *{pattern} +([0-9.]+)", output, re.MULTILINE)
@@ -174,7 +174,7 @@ def ab_figures(output: str) -> dict[str, Any]:
 
 
 def family(*pids: int) -> list[int]:
-    """Return processes and all below them."""
+    """Return processes and all their descendants."""
     found = []
     for pid in pids:
         children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
@@ -191,7 +191,7 @@ def cpu_seconds(*pids: int) -> float:
 
 
 def megabytes(*pids: int) -> float:
-    """Return the memory of processes and all below; what they share counts once."""
+    """Return the memory (MB) of processes and descendants; shared pages count once."""
     total = 0
     for one in family(*pids):
         text = Path(f"/proc/{one}/smaps_rollup").read_text()

@@ -2,10 +2,10 @@
 
     python peer_bare.py PORT FILE [PEM]
 
-With PEM, a certificate and its key, it serves HTTPS, and the thread of a connection
-shakes hands.  It fetches no token and checks nothing.  The replies are buffered
-(wbufsize): without that, head and body go out in two sends, and the second waits for an
-acknowledgement.
+With PEM, a certificate and its key, it serves HTTPS, and the handshake runs in the
+thread of the connection.  It fetches no token and checks nothing.  The replies are
+buffered (wbufsize): otherwise head and body go out in two sends, and the second waits
+for an acknowledgement.
 """
 
 import ssl

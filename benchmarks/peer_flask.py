@@ -1,4 +1,4 @@
-"""Flask calling the STS SDK for each request, as the documentation of both shows.
+"""Flask, calling the STS SDK for each request, as the documentation of both shows.
 
 CONFIG=config.json gunicorn peer_flask:app
 """

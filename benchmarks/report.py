@@ -1,4 +1,4 @@
-"""The tables of a run, in Markdown as README.md has them."""
+"""The tables of a run, in Markdown, as in README.md."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def heading(columns: Sequence[str]) -> list[str]:
 def cells(row: Row, ours: Row) -> list[str]:
     replies = max(1, sum(run.replies for run in row.runs))
     errors = sum(run.errors for run in row.runs)
-    # The stand-in is one process with one core at most; near that it sets the pace.
+    # The stand-in is one process on one core; near its limit it sets the pace.
     is_bound = row.median(lambda run: run.sts_cpu_seconds / run.seconds) > 0.7
     notes = ["the stand-in is the bottleneck"] if is_bound else []
     notes += [f"{errors} errors"] if errors else []
@@ -67,7 +67,7 @@ def cells(row: Row, ours: Row) -> list[str]:
 
 
 def cold_table(starts: Mapping[str, Mapping[str, float]]) -> str:
-    """Return what the parts of each start take, in milliseconds."""
+    """Return a table of the parts of each start, in milliseconds."""
     (parts, *_) = starts.values()
     lines = ["", "**Start to first token, milliseconds**", ""]
     lines += heading(["server", *parts])

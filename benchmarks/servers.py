@@ -1,4 +1,4 @@
-"""The servers that are measured, and how each is started."""
+"""The servers to measure, and how each is started."""
 
 from __future__ import annotations
 
@@ -40,30 +40,30 @@ KEY_ID, KEY_SECRET = "LTAIbench", "benchSecret"
 ROLE_ARN = "acs:ram::1234567890123456:role/bench"
 LATENCY_SECONDS = 0.02  # of each AssumeRole
 OURS, BEFORE = "sts-server", "sts-server, before"
-USERS = 64  # who log in, where users do
+USERS = 64  # for servers with logins
 KEYS = ("P-256", "RSA 2048")  # of certificates
 
-# Only this machine is asked, and its certificates are of today.
+# All requests go to this machine, whose certificates are made for each run.
 ANYBODY = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
 ANYBODY.check_hostname, ANYBODY.verify_mode = False, ssl.CERT_NONE
 
 
-# --- What there is --------------------------------------------------------------
+# --- Servers --------------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Peer:
     """A server: its command and settings.
 
-    In the command PORT stands for its port, FOLDER for its folder, PEM for the file of
-    a certificate and its key.  It speaks TLS if its command has a PEM, or if *proxy*
-    has nginx do so in front of it.
+    In the command PORT stands for its port, FOLDER for its folder, and PEM for a file
+    with a certificate and its key.  It speaks TLS if its command has PEM, or if *proxy*
+    puts nginx with TLS in front of it.
     """
 
     name: str
     command: list[str]
     settings: dict[str, Any] = field(default_factory=dict)
-    logins: tuple[str, ...] = ()  # login tokens, which requests have in turn
+    logins: tuple[str, ...] = ()  # login tokens, which requests use in turn
     proxy: bool = False
     path: str = "/"  # that is asked for, with its query
 
@@ -203,7 +203,7 @@ def write_secret(path: Path, content: bytes) -> None:
 
 
 def write_certificate(path: Path, kind: str) -> None:
-    """Write a certificate for 127.0.0.1, and its key of *kind*, into one file."""
+    """Write a certificate for 127.0.0.1 and its key of *kind* into one file."""
     key: Any = ec.generate_private_key(ec.SECP256R1())
     if kind != "P-256":
         key = rsa.generate_private_key(65537, 2048)
@@ -223,7 +223,7 @@ def write_certificate(path: Path, kind: str) -> None:
 
 
 def version_before(commit: str, folder: Path) -> Path | None:
-    """Return the root of the project as it was at *commit*, if there is one."""
+    """Return a folder with the project at *commit*, or None without a commit."""
     if not commit:
         return None
     root = folder / "before"
@@ -252,7 +252,7 @@ class Sts:
         return self.process.stdout.readline().strip()
 
     def calls(self) -> int:
-        """Return how many calls came since this was asked last."""
+        """Return the number of STS calls since calls() was last called."""
         assert self.process.stdin
         self.process.stdin.write("\n")
         self.process.stdin.flush()
@@ -264,12 +264,12 @@ class Sts:
             self.process.stdin.close()
 
 
-# --- One of them, running -------------------------------------------------------
+# --- Running servers ------------------------------------------------------------
 
 
 @dataclass(frozen=True)
 class Running:
-    """A server that runs: its processes, where to ask it, and the login tokens."""
+    """A running server: its processes, its URL, and the file of login tokens."""
 
     peer: Peer
     processes: tuple[int, ...]
@@ -280,7 +280,7 @@ class Running:
 
 @contextlib.contextmanager
 def running(peer: Peer, sts_url: str, folder: Path, pem: Path) -> Iterator[Running]:
-    """Run *peer* in *folder*, with nginx in front of it where it is to be."""
+    """Run *peer* in *folder*, with nginx in front of it if it has a proxy."""
     folder.mkdir()
     write_secret(folder / "config.json", json.dumps(settings(peer, sts_url)).encode())
     (folder / "body.json").write_bytes(sample_reply())
@@ -333,7 +333,7 @@ def filled(text: str, values: dict[str, str]) -> str:
 def started(
     command: list[str], values: dict[str, str]
 ) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a command of which the words in capitals are filled in."""
+    """Run a command with *values* in place of the words in capitals."""
     folder = Path(values["FOLDER"])
     environment = {"CONFIG": str(folder / "config.json"), "NODE_ENV": "production"}
     with (
@@ -359,7 +359,7 @@ def free_port() -> int:
 
 
 def sample_reply() -> bytes:
-    """Return a document of the length of those that the stand-in's tokens make."""
+    """Return a document as long as those with tokens of the stand-in."""
     token = Token(
         Credentials(
             access_key_id="STS." + "0" * 24,
@@ -383,7 +383,7 @@ def has_begun(url: str, processes: list[subprocess.Popen[bytes]], login: str) ->
 
 
 def tail(folder: Path) -> str:
-    """Return the end of what a server has printed."""
+    """Return the end of the output of a server."""
     return (folder / "log").read_text(errors="replace")[-1000:]
 
 

@@ -1,4 +1,6 @@
-"""The STS stand-in as a process: prints its URL, and for each line how many calls came.
+"""The STS stand-in as a process.
+
+It prints its URL, then for each input line the number of calls since the line before.
 
 python -m benchmarks.stand_in CALLS_PER_SECOND   (0 for no quota)
 """
