@@ -68,7 +68,7 @@ class RecordWriter:
             is_full = self._waiting_bytes + len(content) > self._max_waiting_bytes
             if is_full or self._is_closing or not self._has_thread():
                 self._lose(
-                    path, 1, "the queue is full" if is_full else "no thread writes it"
+                    path, 1, "the queue is full" if is_full else "no thread can write"
                 )
                 return
             self._waiting.append(line)

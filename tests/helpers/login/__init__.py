@@ -1,1 +1,1 @@
-"""Login services, their tokens, and those of attackers."""
+"""Login services, their tokens, and the tokens of attackers."""

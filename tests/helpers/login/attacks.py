@@ -1,4 +1,4 @@
-"""The login tokens of those who want to be somebody else."""
+"""Login tokens of attackers, who want to be somebody else."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ MakeToken = Callable[[LoginService], str]
 
 @dataclass(frozen=True)
 class Attack:
-    """A token that a server that trusts the given service must refuse."""
+    """A token that must be refused by a server that trusts the given service."""
 
     id: str
     make: MakeToken
@@ -45,19 +45,19 @@ class Attack:
 
 
 def claims(**changes: Any) -> MakeToken:
-    """Return what makes tokens of our service with other claims."""
+    """Return a maker of tokens of our service with other claims."""
     return lambda ours: ours.sign(claims_now(**changes))
 
 
 def seconds(**offsets: float) -> MakeToken:
-    """Return what makes tokens with times so far from now."""
+    """Return a maker of tokens with times this many seconds from now."""
     return lambda ours: ours.sign(
         claims_now(**{name: time.time() + offset for name, offset in offsets.items()})
     )
 
 
 def raw_claims(**texts: str) -> MakeToken:
-    """Return what makes tokens with claims whose JSON is *texts*."""
+    """Return a maker of tokens with claims whose JSON is *texts*."""
 
     def make(ours: LoginService) -> str:
         values = {k: json.dumps(v) for k, v in claims_now().items()} | texts
@@ -68,32 +68,32 @@ def raw_claims(**texts: str) -> MakeToken:
 
 
 def edited_claims(edit: Callable[[bytes], bytes]) -> MakeToken:
-    """Return what makes tokens of our service whose claims' JSON is edited."""
+    """Return a maker of tokens of our service with the JSON of the claims edited."""
     return lambda ours: ours.sign(edit(to_json(claims_now())))
 
 
 def header(**changes: Any) -> MakeToken:
-    """Return what makes tokens of our service with another header."""
+    """Return a maker of tokens of our service with another header."""
     return lambda ours: ours.sign(header=ours.header(**changes))
 
 
 def edited_header(edit: Callable[[bytes], bytes]) -> MakeToken:
-    """Return what makes tokens of our service whose header's JSON is edited."""
+    """Return a maker of tokens of our service with the JSON of the header edited."""
     return lambda ours: ours.sign(header=edit(to_json(ours.header())))
 
 
 def forged(**changes: Any) -> MakeToken:
-    """Return what makes tokens that the attacker signs, with another header."""
+    """Return a maker of tokens that the attacker signs, with another header."""
     return lambda ours: attacker(ours.kind).sign(header=ours.header(**changes))
 
 
 def edited(edit: Callable[[str], str]) -> MakeToken:
-    """Return what edits a valid token."""
+    """Return a maker of tokens that edits a valid one."""
     return lambda ours: edit(ours.sign())
 
 
 def resigned(edit: Callable[[bytes], bytes]) -> MakeToken:
-    """Return what edits the signature of a valid token."""
+    """Return a maker of tokens that edits the signature of a valid one."""
 
     def make(ours: LoginService) -> str:
         signed = ours.sign().rpartition(".")[0]
@@ -104,7 +104,7 @@ def resigned(edit: Callable[[bytes], bytes]) -> MakeToken:
 
 
 def unsigned(algorithm: Any, signature: bytes = b"") -> MakeToken:
-    """Return what makes tokens that say they need no signature."""
+    """Return a maker of tokens that claim to need no signature."""
 
     def make(ours: LoginService) -> str:
         fields = to_json(ours.header(alg=algorithm))
@@ -115,7 +115,7 @@ def unsigned(algorithm: Any, signature: bytes = b"") -> MakeToken:
 
 
 def with_part(index: int, part: str) -> MakeToken:
-    """Return what puts *part* into a valid token."""
+    """Return a maker of tokens that puts *part* into a valid one."""
 
     def edit(token: str) -> str:
         parts = token.split(".")
@@ -128,7 +128,7 @@ def with_part(index: int, part: str) -> MakeToken:
 def keyed_with(
     secret: Callable[[LoginService], bytes], algorithm: str = "HS256", **changes: Any
 ) -> MakeToken:
-    """Return what makes tokens with an HMAC, keyed with what everybody knows."""
+    """Return a maker of tokens with an HMAC whose key is public."""
 
     def make(ours: LoginService) -> str:
         fields = ours.header(alg=algorithm, **changes)
@@ -141,7 +141,7 @@ def keyed_with(
 
 
 def flipped(index: int) -> MakeToken:
-    """Return what changes the middle of one part of a valid token."""
+    """Return a maker of tokens that changes the middle of one part."""
 
     def edit(token: str) -> str:
         parts = token.split(".")
@@ -155,7 +155,7 @@ def flipped(index: int) -> MakeToken:
 
 
 def non_canonical(index: int) -> MakeToken:
-    """Return what sets a bit that base64url leaves unused in one part."""
+    """Return a maker of tokens that sets an unused bit of base64url in one part."""
     alphabet = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_"
 
     def make(ours: LoginService) -> str:
@@ -181,7 +181,7 @@ def other_claims(ours: LoginService) -> str:
 
 
 def in_der(raw: bytes) -> bytes:
-    """Return an ECDSA signature as OpenSSL writes it."""
+    """Return an ECDSA signature in DER, as OpenSSL writes it."""
     return encode_dss_signature(
         int.from_bytes(raw[:32], "big"), int.from_bytes(raw[32:], "big")
     )
@@ -210,13 +210,13 @@ def with_sha512(ours: LoginService) -> str:
 
 
 def own_jwk(ours: LoginService) -> str:
-    """Return a token that brings the key with it that it is signed with."""
+    """Return a token that contains the key that signed it."""
     theirs = attacker(ours.kind)
     return theirs.sign(header=ours.header(jwk=theirs.jwk()))
 
 
 def own_x5c(ours: LoginService) -> str:
-    """Return a token that brings a certificate (its key, in fact) with it."""
+    """Return a token that contains a certificate (in fact, its key)."""
     theirs = attacker(ours.kind)
     chain = [base64.b64encode(theirs.der).decode()]
     return theirs.sign(header=ours.header(x5c=chain, x5t="AAAA"))
@@ -242,7 +242,7 @@ def nested_token(ours: LoginService) -> str:
 
 
 def spelled_twice(first: str, second: str) -> Callable[[bytes], bytes]:
-    """Return what puts two members, in JSON, before those of an object."""
+    """Return a function that puts two members, in JSON, at the start of an object."""
     return lambda content: (
         b"{%s,%s,%s"
         % (
@@ -254,7 +254,7 @@ def spelled_twice(first: str, second: str) -> Callable[[bytes], bytes]:
 
 
 def nested(levels: int, wrap: bool) -> str:
-    """Return JSON of arrays, or of arrays and objects, in each other."""
+    """Return JSON of nested arrays, or of nested arrays and objects."""
     if wrap:
         return '{"a":[' * (levels // 2) + "]}" * (levels // 2)
     return "[" * levels + "]" * levels

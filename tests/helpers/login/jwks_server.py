@@ -45,7 +45,7 @@ class JwksServer:
         self._thread.start()
 
     def close(self) -> None:
-        """Stop; its port refuses connections from now on."""
+        """Stop.  Its port then refuses connections."""
         self.closing.set()
         self._server.shutdown()
         self._thread.join()

@@ -16,7 +16,7 @@ ALL_KEYS = [service(kind).jwk() for kind in PUBLIC_KINDS]
 
 
 class FakeUrl:
-    """A JWKS URL that answers with *content*, or fails with it."""
+    """A JWKS URL that answers with *content*, or raises it."""
 
     def __init__(self, content: bytes | Exception) -> None:
         self.content = content
@@ -49,12 +49,12 @@ def jwks_verifier(keys: JwksKeys) -> LoginVerifier:
 
 
 def published_keys() -> JwksKeys:
-    """Return the keys of all our services, at a URL that is there."""
+    """Return the keys of all our services, at a URL that answers."""
     return JwksKeys(URL, FakeUrl(jwks(*ALL_KEYS)), FakeClock())
 
 
 def settle() -> None:
-    """Wait for what is fetched in the background."""
+    """Wait until the fetches in the background have ended."""
     for thread in threading.enumerate():
         if thread.name == "login keys":
             thread.join(PATIENCE_SECONDS)

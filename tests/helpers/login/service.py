@@ -37,7 +37,7 @@ def encode_part(content: bytes) -> str:
 
 
 def to_json(value: Any) -> bytes:
-    """Return *value* as login services write it."""
+    """Return *value* in the JSON of login services."""
     return json.dumps(value, separators=(",", ":")).encode()
 
 
@@ -55,7 +55,7 @@ class LoginService:
 
     @functools.cached_property
     def file(self) -> bytes:
-        """What the key file of a server holds that trusts this service."""
+        """The content of the key file of a server that trusts this service."""
         if isinstance(self.private, bytes):
             return self.private
         public: bytes = self.private.public_key().public_bytes(
@@ -73,7 +73,7 @@ class LoginService:
 
     @functools.cached_property
     def private_pem(self) -> bytes:
-        """The private key in PEM, where no server should have it."""
+        """The private key in PEM, which no server should have."""
         private: bytes = self.private.private_bytes(
             Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()
         )
@@ -99,7 +99,7 @@ class LoginService:
         header: dict[str, Any] | bytes | None = None,
         algorithm: str = "",
     ) -> str:
-        """Return a token, by default a valid one; bytes go into it as they are."""
+        """Return a token, by default a valid one; bytes are put into it unchanged."""
         header = self.header() if header is None else header
         claims = claims_now() if claims is None else claims
         header = header if isinstance(header, bytes) else to_json(header)
@@ -109,7 +109,7 @@ class LoginService:
         return f"{signed}.{encode_part(signature)}"
 
     def signature(self, content: bytes, algorithm: str = "") -> bytes:
-        """Return the signature of *content*, as JWS has it."""
+        """Return the signature of *content* in the format of JWS."""
         signer = PyJWS().get_algorithm_by_name(algorithm or self.kind)
         return signer.sign(content, self.private)
 
@@ -132,7 +132,7 @@ def attacker(kind: str) -> LoginService:
 
 
 def changed(values: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
-    """Return *values* with *changes*; one to ... removes the value."""
+    """Return *values* with *changes*; a change to ... removes the value."""
     return {k: v for k, v in (values | changes).items() if v is not ...}
 
 
@@ -169,7 +169,7 @@ def login_token(user: str, kind: str = "HS256") -> str:
 
 
 def bearer(user: str) -> dict[str, str]:
-    """Return the header that *user* logs in with."""
+    """Return the header with a login token of *user*."""
     return {"Authorization": f"Bearer {login_token(user)}"}
 
 

@@ -1,4 +1,4 @@
-"""Users, as Hypothesis makes them up."""
+"""User IDs made up by Hypothesis."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from tokenserver.login.users import user_id
 
 
 def accepted(texts: st.SearchStrategy[str]) -> st.SearchStrategy[str]:
-    """Return those of *texts* that are users."""
+    """Return the *texts* that are valid user IDs."""
 
     def is_accepted(text: str) -> bool:
         try:

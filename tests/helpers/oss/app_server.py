@@ -1,4 +1,4 @@
-"""An app server that OSS calls back, as the developer of an app writes it."""
+"""An app server for callbacks of OSS, as a developer would write it."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ FORM_BODY = "bucket=${bucket}&object=${object}&size=${size}&my=${x:my}"
 
 @dataclass(frozen=True)
 class Received:
-    """A callback as it came; names of headers are in lower case."""
+    """A callback as received; names of headers are in lower case."""
 
     target: str
     headers: dict[str, str]
@@ -39,8 +39,8 @@ OK_ANSWER = answer_of()
 class AppServer:
     """Serves on a free port for as long as a with block lasts.
 
-    *answer* is what it sends, or what makes that from a callback.  *hold* keeps it from
-    answering until it is set; with *drips* it sends a byte now and then until then.
+    *answer* is the answer, or a function that makes it from a callback.  The server
+    waits for *hold* before it answers; with *drips* it sends single bytes meanwhile.
     """
 
     answer: bytes | Callable[[Received], bytes] = OK_ANSWER
@@ -87,7 +87,7 @@ class AppServer:
 
 
 def base64_json(document: object) -> str:
-    """Return *document* as a header has it."""
+    """Return *document* as JSON in Base64, for a header."""
     return base64.b64encode(json.dumps(document).encode()).decode()
 
 

@@ -1,4 +1,4 @@
-"""Apps with the official SDKs, unmodified, that know a token server and OSS."""
+"""Apps with the official SDKs, unmodified, for a token server and OSS."""
 
 from __future__ import annotations
 
@@ -30,22 +30,22 @@ needs_node = pytest.mark.skipif(
 
 
 class Refused(Exception):
-    """A client was refused; the code is that of OSS."""
+    """A client was refused; *code* is the error code of OSS."""
 
 
 Progress = Callable[[], object]
 
 
 def nothing() -> None:
-    """What an upload tells of its progress when nobody listens."""
+    """Ignore the progress of an upload."""
 
 
 class App(Protocol):
-    """What the tests ask of a client.  Each method raises Refused."""
+    """A client, as the tests use it.  Each method raises Refused."""
 
     def put(self, key: str, data: bytes) -> None: ...
     def get(self, key: str, process: str = "") -> bytes:
-        """Get an object, an image as *process* makes it."""
+        """Get an object, or an image processed by *process*."""
 
     def upload(
         self, key: str, file: Path, threads: int = 2, progress: Progress = nothing
@@ -182,7 +182,7 @@ class OssV2:
 
 
 def service_code(error: BaseException | None) -> str:
-    """Return the code of the error of OSS that is somewhere within *error*."""
+    """Return the code of the OSS error in the chain of *error*."""
     while error is not None:
         if isinstance(error, oss_v2.exceptions.ServiceError):
             return str(error.code)
@@ -192,7 +192,7 @@ def service_code(error: BaseException | None) -> str:
 
 
 class AliOss:
-    """ali-oss in a Node process of its own; it refreshes at each request."""
+    """ali-oss in a Node process; it refreshes its token before each request."""
 
     def __init__(
         self,

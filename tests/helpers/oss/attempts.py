@@ -1,4 +1,4 @@
-"""What the tests of policies share: every operation of OSS, tried at a place."""
+"""Every operation of OSS, tried at a place, for tests of policies."""
 
 from __future__ import annotations
 
@@ -52,7 +52,7 @@ def expected_grants(name: str) -> dict[str, str]:
 
 
 class Place(NamedTuple):
-    """An object; for a list, it is the prefix, and an empty key is none."""
+    """An object; for a list, the key is the prefix, which may be empty."""
 
     bucket: str
     key: str
@@ -67,7 +67,7 @@ class Place(NamedTuple):
 class Attempt(NamedTuple):
     """A request.  {key}, {source} and {upload} are filled in, {upload} with a new one.
 
-    *is_from* means that the place under test is what is copied.
+    *is_from* means that the place under test is the source of a copy.
     """
 
     method: str
@@ -113,10 +113,10 @@ ATTEMPTS = {
 def may(
     name: str, place: Place, client: OssClient, admin: OssClient, own: Place
 ) -> bool:
-    """Tell whether *client* may do it; *admin* prepares what it takes.
+    """Tell whether *client* may do it; *admin* makes the preparations.
 
-    What is copied to *place* comes from *own*, and what is copied from it goes beside
-    that: an object of which the client may do whatever its token allows.
+    A copy to *place* comes from *own*, and a copy from *place* goes next to *own*, an
+    object where the token allows the client all its operations.
     """
     attempt = ATTEMPTS.get(name)
     reply = (
@@ -161,7 +161,7 @@ def send(
 
 
 def begin_upload(place: Place, admin: OssClient) -> str:
-    """Return the id of an upload that has a part."""
+    """Begin an upload, put a part, and return the upload ID."""
     upload_id = admin.request("POST", str(place), {"uploads": ""}).text("UploadId")
     query = {"partNumber": "1", "uploadId": upload_id}
     assert admin.request("PUT", str(place), query, body=b"x").status == 200
@@ -169,7 +169,7 @@ def begin_upload(place: Place, admin: OssClient) -> str:
 
 
 def post_object(place: Place, client: OssClient) -> OssReply:
-    """Send a form as a page does."""
+    """Send a form as a web page does."""
     now = client.oss.clock()
     expiration = datetime.fromtimestamp(now + 300, timezone.utc)
     unsigned = v4_fields(client.key, "", now, client.oss.region)

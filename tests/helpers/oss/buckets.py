@@ -1,4 +1,4 @@
-"""Buckets without a server, for tests of what is on the disk."""
+"""Buckets without a server, for tests of their files on the disk."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ HOME = f"{BUCKET}{SUFFIX}"  # the folder of the bucket
 
 
 def bucket_folder(folder: Path) -> BucketFolder:
-    """Return the folder of the bucket in *folder*, which need not have a mark."""
+    """Return the folder of the bucket in *folder*, which may have no mark."""
     mark = folder / MARK
     folder_id = read_id(mark.read_bytes()) if mark.exists() else ""
     return ObjectFolder(folder, folder_id).bucket(BUCKET)
@@ -27,7 +27,7 @@ def make_bucket(folder: Path) -> Bucket:
 
 
 def files(folder: Path) -> set[str]:
-    """All files and empty folders below *folder*, by their paths in it."""
+    """All files and empty folders below *folder*, by relative path."""
     return {
         path.relative_to(folder).as_posix()
         for path in folder.rglob("*")

@@ -1,4 +1,4 @@
-"""A client of OSS with a signer of its own, and replies as it sees them."""
+"""A client of OSS with its own signer, and its replies."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ Content = bytes | Iterable[bytes] | None
 
 @dataclass(frozen=True)
 class OssReply:
-    """A reply of OSS as its client sees it; header names in lower case."""
+    """A reply of OSS; header names are in lower case."""
 
     status: int
     headers: dict[str, str]
@@ -47,13 +47,13 @@ class OssReply:
 
     @property
     def xml(self) -> ElementTree.Element:
-        """The document in the body, which has to be all of it."""
+        """The XML document in the body, which has to be all of the body."""
         assert self.headers["content-type"] == "application/xml"
         assert self.body.startswith(XML_START)
         return ElementTree.fromstring(self.body)
 
     def text(self, path: str) -> str:
-        """The text of the first element at *path*, which has to be there."""
+        """The text of the first element at *path*, which has to exist."""
         found = self.xml.findtext(path)
         assert found is not None, f"no {path} in {self.body!r}"
         return found
@@ -64,7 +64,7 @@ class OssReply:
 
     @property
     def code(self) -> str:
-        """The code of the error, empty if there is none."""
+        """The error code, "" if there is none."""
         if self.status < 300 or not self.body:
             return ""
         assert self.xml.tag == "Error"
@@ -86,7 +86,7 @@ class RemoteOss:
 
 
 class OssClient:
-    """Signs requests with one key, and sends each on a connection of its own."""
+    """Signs requests with one key, and sends each on a new connection."""
 
     def __init__(self, oss: OssStandIn | RemoteOss, key: KeyPair) -> None:
         self.oss = oss
@@ -131,7 +131,7 @@ class OssClient:
         query: Query | None = None,
         headers: Headers | None = None,
     ) -> dict[str, str]:
-        """Return *headers*, and those that a signed request has besides."""
+        """Return *headers* with the headers that a signature adds."""
         now = self.oss.clock()
         given = {name.lower(): value for name, value in (headers or {}).items()}
         message = Message(
@@ -147,7 +147,7 @@ class OssClient:
         query: Query | None = None,
         headers: Headers | None = None,
     ) -> bytes:
-        """Return the head of a signed request, for those who send it themselves."""
+        """Return the head of a signed request, for tests that send it themselves."""
         lines = [
             f"{method} {target(path, query)} HTTP/1.1",
             f"Host: 127.0.0.1:{self.oss.port}",
@@ -171,7 +171,7 @@ class BucketClient(OssClient):
     def get(
         self, key: str = "", query: Query | None = None, /, **headers: str
     ) -> OssReply:
-        """Get an object, or ask the bucket something; a_b is the header a-b."""
+        """Get an object, or data of the bucket; a_b is the header a-b."""
         return self.request("GET", self.path(key), query, named(headers))
 
     def head_object(
@@ -229,7 +229,7 @@ class BucketClient(OssClient):
         /,
         **headers: str,
     ) -> OssReply:
-        """Complete an upload of *parts*, number and ETag each."""
+        """Complete an upload of *parts* (number and ETag)."""
         named_upload = {"uploadId": upload_id, **(query or {})}
         return self.post(key, complete_document(parts), named_upload, **headers)
 
@@ -240,7 +240,7 @@ def named(headers: Headers) -> dict[str, str]:
 
 
 def complete_document(parts: Iterable[tuple[int | str, str]]) -> bytes:
-    """Return the body of CompleteMultipartUpload for *parts*, number and ETag each."""
+    """Return the body of CompleteMultipartUpload for *parts* (number and ETag)."""
     items = "".join(
         f"<Part><PartNumber>{number}</PartNumber><ETag>{etag}</ETag></Part>"
         for number, etag in parts
@@ -249,7 +249,7 @@ def complete_document(parts: Iterable[tuple[int | str, str]]) -> bytes:
 
 
 def send(oss: OssStandIn | RemoteOss, message: Message) -> OssReply:
-    """Send *message*, as it is, on a connection of its own."""
+    """Send *message* unchanged on a new connection."""
     with socket.create_connection(
         ("127.0.0.1", oss.port), timeout=PATIENCE_SECONDS
     ) as client:
@@ -258,7 +258,7 @@ def send(oss: OssStandIn | RemoteOss, message: Message) -> OssReply:
 
 
 def read_reply(client: socket.socket, method: str = "GET") -> OssReply:
-    """Read the one reply to a request with *method* that was sent to *client*."""
+    """Read the only reply to a request with *method* from *client*."""
     with contextlib.closing(http.client.HTTPResponse(client, method=method)) as reply:
         reply.begin()
         return OssReply.of(reply)

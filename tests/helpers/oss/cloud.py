@@ -1,4 +1,4 @@
-"""Stand-ins of STS and OSS whose time stands still, and those who come to them."""
+"""Stand-ins of STS and OSS whose time stands still, with users and sessions."""
 
 from __future__ import annotations
 
@@ -29,9 +29,9 @@ def user_key(
     name: str = "LTAIossUser",
     account: str = ACCOUNT,
 ) -> KeyPair:
-    """Add a RAM user with *policies*, by default one that allows all; return its key.
+    """Add a RAM user with *policies*, by default allowing everything; return its key.
 
-    *name* is its AccessKeyId; a name that is taken already gets the new policies.
+    *name* is its AccessKeyId; an existing user gets the new policies.
     """
     return key_of_user(sts, name, account, policies or (ALLOW_ALL,))
 
@@ -55,7 +55,7 @@ def key_of_user(
 
 @dataclass
 class Cloud:
-    """The stand-ins, and those who come to them."""
+    """The stand-ins, with users and sessions."""
 
     sts: StsStandIn
     oss: OssStandIn
@@ -108,7 +108,7 @@ class Cloud:
 
 @contextlib.contextmanager
 def running_cloud() -> Iterator[Cloud]:
-    """Run the stand-ins, and note what would be a traceback on stderr."""
+    """Run the stand-ins, and note tracebacks that would go to stderr."""
     clock = Clock()
     clock.freeze()
     with (
@@ -129,7 +129,7 @@ def running_cloud() -> Iterator[Cloud]:
 
 @contextlib.contextmanager
 def fresh(cloud: Cloud) -> Iterator[Cloud]:
-    """Lend *cloud* with two buckets and one object; no handler of it may fail."""
+    """Yield *cloud* with two buckets and one object; check that no handler failed."""
     cloud.clock.now = cloud.start
     for bucket in cloud.buckets.values():
         bucket.clear()
@@ -153,7 +153,7 @@ def allow(
 def deny(
     *actions: str, on: str | Collection[str] = "*", **condition: Mapping[str, object]
 ) -> str:
-    """Return a policy that denies *actions* and allows all else."""
+    """Return a policy that denies *actions* and allows everything else."""
     denial = json.loads(policy_of("Deny", actions, on, condition))
     permission = json.loads(ALLOW_ALL)
     statements = [*permission["Statement"], *denial["Statement"]]
@@ -177,7 +177,7 @@ def policy_of(
 
 
 def signed_get(cloud: Cloud, key: KeyPair, scheme: Scheme = V4_HEADER) -> Message:
-    """Return a signed request for the cat that has all that a signature covers."""
+    """Return a signed request for the cat with every part that a signature covers."""
     message = Message(
         query={"response-content-type": "image/jpeg"},
         headers={
@@ -198,6 +198,6 @@ def ask(
     headers: Mapping[str, str] | None = None,
     body: bytes = b"",
 ) -> OssReply:
-    """Send a request that is rightly signed."""
+    """Send a correctly signed request."""
     message = Message(method, path, query or {}, headers or {}, body)
     return send(cloud.oss, V4_HEADER.sign(message, key, cloud.clock.now))

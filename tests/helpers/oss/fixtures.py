@@ -1,6 +1,6 @@
 """Fixtures for tests of OSS: stand-ins that many tests share.
 
-oss, bucket, client       a bucket of its own for each test, and one who may do all
+oss, bucket, client       a new bucket for each test, and a client who may do everything
 stand_ins, cloud, key     two buckets that take V1, one object, and time that stands
                           still
 own_oss, signing          a token server that signs forms and URLs for users
@@ -32,7 +32,7 @@ NUMBERS = itertools.count()
 
 @pytest.fixture(scope="session")
 def oss() -> Iterator[OssStandIn]:
-    """A stand-in that all tests share; each has a bucket of its own."""
+    """A stand-in that all tests share; each test has its own bucket."""
     with StsStandIn() as sts, OssStandIn(sts) as stand_in:
         yield stand_in
 
@@ -63,14 +63,14 @@ def stand_ins() -> Iterator[Cloud]:
 
 @pytest.fixture
 def cloud(stand_ins: Cloud) -> Iterator[Cloud]:
-    """Two buckets, of which one has an object."""
+    """Two buckets, one of them with an object."""
     with fresh(stand_ins) as cloud:
         yield cloud
 
 
 @pytest.fixture
 def key(cloud: Cloud) -> KeyPair:
-    """The key of a RAM user who may do all."""
+    """The key of a RAM user who may do everything."""
     return cloud.user(ALLOW_ALL)
 
 
@@ -93,9 +93,9 @@ def signing(
 def shared_signing(
     sts_client: StsClient, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Signing]:
-    """The same for the tests of a module, which leave it as it is.
+    """The same for all tests of a module, which must not change it.
 
-    OSS takes V1 there: what was signed with V4 must not pass as V1 either.
+    OSS takes V1 here, because a V4 signature must not pass as V1 either.
     """
     clock = Clock()
     with StsStandIn(clock=clock) as sts, OssStandIn(sts, allow_v1=True) as stand_in:

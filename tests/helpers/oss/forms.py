@@ -1,4 +1,4 @@
-"""Forms for PostObject, signed and encoded as browsers and programs do it."""
+"""Forms for PostObject, signed and encoded like those of browsers and programs."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def signed(
     conditions: Sequence[object] = (),
     policy: str = "",
 ) -> dict[str, str]:
-    """Return the fields of a form; its policy is for a minute."""
+    """Return the fields of a form; its policy is valid for a minute."""
     return {
         "key": "dir/new",
         **(fields or {}),
@@ -72,7 +72,7 @@ def signature_fields(
     policy: str = "",
     seconds: float = 60,
 ) -> dict[str, str]:
-    """Return the fields that sign *policy*, or one that has what V4 needs."""
+    """Return the fields that sign *policy*, by default one with all that V4 needs."""
     now = cloud.clock.now
     if not policy:
         unsigned = sign(key, "", now)

@@ -1,4 +1,4 @@
-"""Pictures whose pixels say what became of them."""
+"""Pictures whose pixels show how they were processed."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ ORIENTATION = 0x0112  # the tag of Exif
 
 
 def quarters(width: int, height: int) -> Image.Image:
-    """Return an image whose quarters are of QUARTERS."""
+    """Return an image whose quarters have the colors of QUARTERS."""
     image = Image.new("RGB", (width, height), GRAY)
     half = width // 2, height // 2
     image.paste(RED, (0, 0, *half))
@@ -42,21 +42,21 @@ def photo(width: int, height: int, quality: int = 90) -> bytes:
 
 
 def turned(width: int, height: int, orientation: int) -> bytes:
-    """Return a JPEG in quarters as a phone saves it that was held another way."""
+    """Return a JPEG in quarters as saved by a phone that was turned."""
     exif = Image.Exif()
     exif[ORIENTATION] = orientation
     return picture(width, height, "JPEG", exif=exif, quality=95, subsampling=0)
 
 
 def opened(data: bytes) -> Image.Image:
-    """Return the image that *data* is."""
+    """Return *data* as an image."""
     image = Image.open(io.BytesIO(data))
     image.load()
     return image
 
 
 def corners(data: bytes) -> list[str]:
-    """Return the names of the colors near the four corners, as QUARTERS has them."""
+    """Return the names of the colors near the four corners, in QUARTERS' order."""
     image = opened(data).convert("RGB")
     right, bottom = image.width - 1, image.height - 1
     inset = max(1, min(image.size) // 20)
@@ -80,7 +80,7 @@ NAMES = {
 
 
 def color_name(pixel: object) -> str:
-    """Return the name of the color that *pixel* is about."""
+    """Return the name of the color nearest to *pixel*."""
     assert isinstance(pixel, tuple)
 
     def distance(color: tuple[int, int, int]) -> int:
@@ -91,5 +91,5 @@ def color_name(pixel: object) -> str:
 
 
 def encoded(text: str) -> str:
-    """Return *text* as a parameter of watermark has it."""
+    """Return *text* encoded for a parameter of watermark."""
     return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")

@@ -20,7 +20,7 @@ HELLO_CRC = "11177612005948864433"
 
 
 def md5(data: bytes) -> str:
-    """The ETag of *data*, less the quotation marks."""
+    """The ETag of *data* without quotation marks."""
     return hashlib.md5(data).hexdigest().upper()
 
 
@@ -35,7 +35,7 @@ def shape(element: ElementTree.Element) -> Any:
 
 
 def big(character: str) -> bytes:
-    """The bytes of the smallest part that need not be the last."""
+    """The bytes of a part of the least size for parts before the last."""
     return character.encode() * MIN_PART_BYTES
 
 
@@ -43,7 +43,7 @@ NO_BUCKET = "there-is-no-such-bucket"
 
 
 def common(reply: OssReply) -> dict[str, str]:
-    """The headers of a reply, less those that every reply has."""
+    """The headers of a reply, without those that every reply has."""
     every = ("server", "date", "connection", "x-oss-request-id", "x-oss-server-time")
     return {n: value for n, value in reply.headers.items() if n not in every}
 
@@ -62,7 +62,7 @@ KEPT = {
 
 
 def sent_back(reply: OssReply) -> dict[str, str]:
-    """Those headers of *reply* that KEPT names, decoded."""
+    """The headers of *reply* that are named in KEPT, decoded."""
     headers = {n: v.encode("latin-1").decode() for n, v in reply.headers.items()}
     return {name: headers[name.lower()] for name in KEPT if name.lower() in headers}
 
@@ -96,7 +96,7 @@ def send_head(
     query: dict[str, str],
     headers: dict[str, str] | None = None,
 ) -> OssReply:
-    """Send a signed request without a body, and without a word about one."""
+    """Send a signed request without a body and without headers about one."""
     with raw_http.connect(client.oss.port) as connection:
         connection.sendall(client.head(method, path, query, headers))
         return read_reply(connection)

@@ -1,4 +1,4 @@
-"""A token server that signs forms and URLs, and the OSS that judges them."""
+"""A token server that signs forms and URLs, and an OSS that checks them."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Signing:
     def ask(
         self, path: str, user: str | None = "alice", accept: str = "", **query: str
     ) -> Reply:
-        """Ask for what *path* hands out."""
+        """Ask for the form or URL of *path*."""
         target = f"{path}?{urlencode(query)}" if query else path
         headers = bearer(user) if user else {}
         if accept:
@@ -68,13 +68,13 @@ class Signing:
         return self.server.request(target, headers=headers)
 
     def form(self, path: str = "/form", user: str = "alice", **query: str) -> Form:
-        """Return the form that *path* hands out."""
+        """Return the form of *path*."""
         reply = self.ask(path, user, **query)
         assert reply.status == 200, reply
         return Form(self.oss, reply.json)
 
     def url(self, path: str = "/put", user: str = "alice", **query: str) -> Url:
-        """Return the request that *path* signs a URL for."""
+        """Return the request for the URL of *path*."""
         reply = self.ask(path, user, **query)
         assert reply.status == 200, reply
         return Url.of(self.oss, reply.json)
@@ -114,7 +114,7 @@ class Form:
 
     @property
     def policy(self) -> dict[str, Any]:
-        """What was signed."""
+        """The policy that was signed."""
         found: dict[str, Any] = json.loads(
             base64.b64decode(self.document["fields"]["policy"])
         )
@@ -125,7 +125,7 @@ class Form:
     ) -> OssReply:
         """Post *file* with *fields* set, or left out if None; _ stands for -.
 
-        *more* is added as it is, before the file.
+        *more* is added unchanged, before the file.
         """
         return self.post_with(fields, file, *more)
 
@@ -160,7 +160,7 @@ class Form:
 
 @dataclass(frozen=True)
 class Url:
-    """A request that is signed in its URL."""
+    """A request with a signed URL."""
 
     oss: OssStandIn
     method: str
@@ -170,7 +170,7 @@ class Url:
 
     @classmethod
     def of(cls, oss: OssStandIn, document: dict[str, Any]) -> Url:
-        """Return the request that *document* says to send."""
+        """Return the request described by *document*."""
         parts = urlsplit(document["url"])
         headers = {name.lower(): text for name, text in document["headers"].items()}
         headers["host"] = parts.netloc
@@ -208,7 +208,7 @@ class Url:
 
 
 def swap(old: str, new: str) -> Callable[[str], str]:
-    """Return what puts *new* in place of *old*, which has to be there, once."""
+    """Return a function that replaces *old* by *new*; *old* must be there once."""
 
     def change(text: str) -> str:
         assert old in text, f"{old} is not in {text}"

@@ -1,6 +1,6 @@
-"""Requests to OSS as they are sent, and how to sign them, by the documentation.
+"""Requests to OSS as sent on the wire, and their signatures, by the documentation.
 
-This shares nothing with localcloud.oss, so that neither can hide a mistake of the
+This shares no code with localcloud.oss, so that neither can hide a mistake of the
 other.  Sources: "Include signatures in headers" and "in URLs", "Signature version 4",
 and for forms "PostObject" and "POST V4 signature".
 """
@@ -25,7 +25,7 @@ REGION = "cn-hangzhou"
 
 @dataclass(frozen=True)
 class KeyPair:
-    """What a request is signed with; a long-term key has no token."""
+    """A key to sign requests with; a long-term key has no token."""
 
     access_key_id: str
     access_key_secret: str = field(repr=False)
@@ -54,7 +54,7 @@ class Message:
 
     @property
     def query_string(self) -> str:
-        """The query as it is sent, with its question mark."""
+        """The query as sent, with its question mark."""
         pairs = [f"{quote(n, '')}={quote(v, '')}" for n, v in self.query.items()]
         return "?" + "&".join(pairs) if pairs else ""
 
@@ -85,9 +85,9 @@ def http_date(seconds: float) -> str:
 
 @dataclass(frozen=True)
 class Scheme:
-    """A way to sign.  *resource* is what is signed, by default the path.
+    """A way to sign.  *resource* is the signed resource, by default the path.
 
-    What a message has already, such as a date, is left as it is.
+    Parts that a message has already, such as a date, are left unchanged.
     """
 
     is_v4: bool
@@ -310,7 +310,7 @@ def v1_fields(key: KeyPair, policy: str, now: float) -> dict[str, str]:
 def v4_fields(
     key: KeyPair, policy: str, now: float, region: str = REGION, product: str = "oss"
 ) -> dict[str, str]:
-    """Return them as V4 has them."""
+    """Return the fields of a form whose *policy*, in Base64, is signed with V4."""
     scope = f"{iso_time(now)[:8]}/{region}/{product}/aliyun_v4_request"
     return {
         "x-oss-signature-version": "OSS4-HMAC-SHA256",

@@ -59,7 +59,7 @@ def page_oss(sts: StsStandIn) -> Iterator[OssStandIn]:
 
 @pytest.fixture
 def page() -> Iterator[UploadPage]:
-    """The page, which is not served yet; OSS and the token server are for no other."""
+    """The page, not served yet.  Only its origin may use OSS and the token server."""
     with UploadPage() as page:
         yield page
 
@@ -104,7 +104,7 @@ def visit(
 
 @pytest.fixture
 def page_cloud() -> Iterator[LocalCloud]:
-    """A cloud that pages from anywhere may use."""
+    """A cloud that pages of any origin may use."""
     with LocalCloud("demo-bucket", "photos/", settings=REUSE) as cloud:
         yield cloud
 
@@ -118,7 +118,7 @@ def blank_visit(browser: webdriver.Chrome, tmp_path: Path) -> Iterator[Visit]:
 
 @contextlib.contextmanager
 def visiting(browser: webdriver.Chrome, url: str, folder: Path) -> Iterator[Visit]:
-    """Give a visit to the page at *url*; what the console says then fails the test."""
+    """Visit the page at *url*; messages in the console fail the test."""
     from helpers.page.visit import Visit
 
     files = folder / "files"

@@ -30,13 +30,13 @@ SLOW = 3_000_000  # bytes a second: what is uploaded can be watched
 def create_bucket(
     page_oss: OssStandIn, page: UploadPage, rule: CorsRule | None = None
 ) -> Bucket:
-    """Create the bucket, with a CORS *rule* for *page* alone."""
+    """Create the bucket, with a CORS *rule* for *page* only."""
     rules = [replace(rule or CorsRule(), allowed_origins=page.origins)]
     return page_oss.create_bucket("demo-bucket", rules)
 
 
 class Visit:
-    """What a person does on the page, and what they see."""
+    """The actions of a person on the page, and what the page shows."""
 
     def __init__(self, browser: webdriver.Chrome, url: str, folder: Path) -> None:
         self.browser = browser
@@ -61,11 +61,11 @@ class Visit:
         )
 
     def wait_for_list(self) -> None:
-        """Wait until the page knows what is in the bucket, or why not."""
+        """Wait until the page shows the list of objects, or an error."""
         wait_for(lambda: self.text("#objects-status") not in ("", "Loading…"), True)
 
     def leave(self) -> None:
-        """Leave the page, which keeps nothing."""
+        """Leave the page, which keeps no state."""
         self.speed(-1)
         self.browser.get("about:blank")
         origin = self.url.rstrip("/")
@@ -76,7 +76,7 @@ class Visit:
         self.browser.execute_cdp_cmd(command, parameters)
 
     def speed(self, bytes_per_second: int) -> None:
-        """Let uploads be slow, or as fast as they can be by -1."""
+        """Limit the speed of uploads; -1 removes the limit."""
         self.cdp("Network.enable")
         self.cdp(
             "Network.emulateNetworkConditions",
@@ -90,7 +90,7 @@ class Visit:
         return self.browser.execute_script(script, *arguments)
 
     def resolved(self, expression: str, *arguments: object) -> Any:
-        """Return what a promise resolves to."""
+        """Return the value of a promise."""
         script = f"return (async (...a) => {expression})(...arguments)"
         return self.js(script, *arguments)
 
@@ -98,7 +98,7 @@ class Visit:
         return self.browser.find_element(By.CSS_SELECTOR, selector)
 
     def text(self, selector: str) -> str:
-        """Return the visible text of an element; of none it is empty."""
+        """Return the visible text of an element, "" if it does not exist."""
         script = """
             const element = document.querySelector(arguments[0]);
             return element?.checkVisibility() ? element.innerText : "";
@@ -112,7 +112,7 @@ class Visit:
         ActionChains(self.browser).send_keys(key).perform()
 
     def fill_in(self, **values: str) -> None:
-        """Type *values* into fields of the settings, by their ids with _ for -."""
+        """Type *values* into the settings; _ in their ids stands for -."""
         self.js("byId('panel').open = true")
         for name, value in values.items():
             field = self.find(f"#{name.replace('_', '-')}")
@@ -120,7 +120,7 @@ class Visit:
             field.send_keys(value)
 
     def set(self) -> None:
-        """Press Set, and wait for what it says."""
+        """Press Set, and wait for the result."""
         self.click("#set")
         wait_for(lambda: self.text("#form-status"), "Set.")
 
@@ -131,7 +131,7 @@ class Visit:
         self.choose_again(*files)
 
     def choose_again(self, *names: str, into: str = "#file-input") -> None:
-        """Choose files that were chosen before, as they are on the disk."""
+        """Choose files that were chosen before, with their present content."""
         paths = [str(self.folder / name) for name in names]
         self.find(into).send_keys("\n".join(paths))
 
@@ -181,11 +181,11 @@ class Visit:
         """)
 
     def progress(self, key: str) -> list[float]:
-        """Return the values that a progress bar had since watch_progress()."""
+        """Return the values of a progress bar since watch_progress()."""
         return [float(value) for value in self.js("return seen[arguments[0]]", key)]
 
     def pass_seconds(self, seconds: int) -> None:
-        """Let the pauses of the page pass at once."""
+        """Make the pauses of the page end at once."""
         self.js(
             "const now = performance.now.bind(performance);"
             "performance.now = () => now() + arguments[0] * 1000;",
@@ -193,11 +193,11 @@ class Visit:
         )
 
     def stop_time(self) -> None:
-        """Let no more pauses of the page pass, however long the rest takes."""
+        """Make the pauses of the page never end."""
         self.js("const now = performance.now(); performance.now = () => now;")
 
     def listed(self) -> list[str]:
-        """Return the keys in the list of what is in the bucket."""
+        """Return the keys in the list of objects."""
         script = """
             const items = document.querySelectorAll("#objects li");
             return Array.from(items, ({ dataset }) => dataset.key);
@@ -205,29 +205,29 @@ class Visit:
         return list(self.js(script))
 
     def outcome(self) -> str:
-        """Return what came of the write outside the prefix."""
+        """Return the outcome of the write outside the prefix."""
         return str(self.js("return byId('outside-result').dataset.outcome"))
 
     def read(self, selector: str) -> bytes:
-        """Return what is at the address that a link leads to."""
+        """Return the content at the address of a link."""
         url = self.find(selector).get_attribute("href")
         assert url
         return fetched(url)
 
     def clipboard(self) -> str:
-        """Return what was copied."""
+        """Return the content of the clipboard."""
         permissions = ["clipboardReadWrite", "clipboardSanitizedWrite"]
         self.cdp("Browser.grantPermissions", permissions=permissions)
         return str(self.resolved("await navigator.clipboard.readText()"))
 
     def complaints(self) -> list[str]:
-        """Return what the console has to say since the last call."""
+        """Return the messages in the console since the last call."""
         log = self.browser.get_log("browser")  # type: ignore[no-untyped-call]
         return [entry["message"] for entry in log]
 
 
 def fetched(url: str, base: str = "") -> bytes:
-    """Return what is at a URL of this machine, asked as if it were below *base*."""
+    """Return the content at a URL of this machine, requested as if below *base*."""
     request = urllib.request.Request(url)
     if base:
         port = url.split("/")[2].rpartition(":")[2]
@@ -268,7 +268,7 @@ def operations(page_oss: OssStandIn) -> Counter[tuple[str, str]]:
 
 
 def contents(page_bucket: Bucket) -> Iterator[tuple[str, bytes]]:
-    """Yield the keys and contents of what is in *bucket*."""
+    """Yield the key and content of each object in *bucket*."""
     yield from ((key, page_bucket.read(key)) for key in list(page_bucket.keys()))
 
 

@@ -1,4 +1,4 @@
-"""What STS may answer, always the same."""
+"""Fixed answers of STS."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Calls of STS that are signed here, in either style, and the answers to them.
+"""Calls of STS, signed here in either style, and the answers.
 
-The arithmetic of the signatures is the stand-in's own, which is held by the official
-examples and the SDK.
+Signatures are computed by the stand-in's own code, which tests compare with the
+official examples and the SDK.
 """
 
 from __future__ import annotations
@@ -108,7 +108,7 @@ You should be authorized by RAM.
 
 
 def documented(code: str) -> str:
-    """Return the error of *code* as the API pages have it."""
+    """Return the error of *code* from the API pages."""
     if code.startswith("Missing"):
         name = code.removeprefix("Missing")
         return f"400 {code}: {name} is mandatory for this action."
@@ -141,7 +141,7 @@ def send(
 
 
 def business_params(changes: Mapping[str, str | None]) -> dict[str, str]:
-    """Return the parameters of an AssumeRole that succeeds, but for *changes*."""
+    """Return the parameters of a valid AssumeRole, with *changes*."""
     params = {"RoleArn": ROLE_ARN, "RoleSessionName": "alice", **changes}
     return {name: value for name, value in params.items() if value is not None}
 
@@ -156,7 +156,7 @@ def call_rpc(
     headers: Mapping[str, str] | None = None,
     **changes: Any,
 ) -> Answer:
-    """Call in RPC style.  What is None is not sent, what is *altered* not signed."""
+    """Call in RPC style.  None is not sent; *altered* values are not signed."""
     common: dict[str, str | None] = {
         "Action": "AssumeRole",
         "Version": "2015-04-01",
@@ -195,8 +195,8 @@ def call_acs3(
 ) -> Answer:
     """Call in ACS3 style.  What is None is not sent, what is *altered* not signed.
 
-    Common parameters are sent in the headers that stand for them; what is *also* in the
-    query is signed with the rest of it.
+    Common parameters are sent in their headers; the parameters in *also* are added to
+    the query and signed with the rest of it.
     """
     params: dict[str, str | None] = {
         "AccessKeyId": by.access_key_id,
@@ -248,7 +248,7 @@ def issue(sts: StsStandIn, **changes: Any) -> IssuedToken:
 def assume_role(
     sts: StsStandIn, by: Caller | IssuedToken | KeyPair, role_arn: str, **changes: Any
 ) -> IssuedToken:
-    """Return what AssumeRole hands out."""
+    """Return the credentials of an AssumeRole."""
     return issue(sts, by=by, RoleArn=role_arn, **changes)
 
 
@@ -261,7 +261,7 @@ def frozen_clock() -> Clock:
 
 @contextlib.contextmanager
 def running_sts(clock: Clock) -> Iterator[StsStandIn]:
-    """Run a stand-in that has a user who may assume a role of at most two hours."""
+    """Run a stand-in with a user who may assume a role for at most two hours."""
     with StsStandIn(clock=clock) as sts:
         sts.add_user(USER.access_key_id, USER.access_key_secret, arn=USER.arn)
         sts.add_role(ROLE_ARN, max_session_duration_seconds=7200)
