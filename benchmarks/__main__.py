@@ -151,7 +151,7 @@ class Bench:
         return self._tables(tls_peers(self._folder, self._before), loads)
 
     def handshake(self) -> str:
-        """The share of OpenSSL in the time of a request over TLS."""
+        """The time that a TLS handshake takes in OpenSSL."""
         lines = [""]
         for key in KEYS:
             pem = self._folder / f"{key}.pem"

@@ -162,7 +162,7 @@ class LocalCloud:
         request = urllib.request.Request(urljoin(self.token_url, path))
         if user is not None:
             request.add_header("Authorization", f"Bearer {self.login_token(user)}")
-        trusting = ssl.create_default_context()  # for our own server, next to this one
+        trusting = ssl.create_default_context()  # it only calls our own server
         trusting.check_hostname, trusting.verify_mode = False, ssl.CERT_NONE
         opener = urllib.request.build_opener(
             urllib.request.ProxyHandler({}),

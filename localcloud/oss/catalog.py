@@ -10,8 +10,8 @@ Vector buckets and table buckets are left out, because they have their own endpo
 
 Sources: "Authorization syntax and elements" and the page of each operation in the OSS
 documentation; where these are silent, alibabacloud-oss-v2 1.4.1 and version 2 of the
-SDK for Go.  If none of them names the action, it is taken to be that of the operation's
-name.
+SDK for Go.  If none of them names the action, it is taken to have the name of the
+operation.
 """
 
 from __future__ import annotations

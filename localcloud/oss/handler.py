@@ -114,7 +114,7 @@ class OssHandler(LoopbackHandler):
                 value = value.encode("latin-1").decode()
             if name in headers:
                 if READ_ONCE.fullmatch(name):
-                    message = f"The header {name} is there twice."
+                    message = f"The header {name} is given twice."
                     raise OssError("InvalidArgument", message)
                 value = f"{headers[name]}, {value}"
             headers[name] = value

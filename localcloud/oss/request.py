@@ -150,7 +150,7 @@ def read_query(text: str) -> dict[str, str]:
     pairs = [pair.partition("=")[::2] for pair in text.split("&") if pair]
     query = {decode(name): decode(value) for name, value in pairs}
     if len(query) < len(pairs):
-        raise OssError("InvalidArgument", "A query parameter is there twice.")
+        raise OssError("InvalidArgument", "A query parameter is given twice.")
     return query
 
 

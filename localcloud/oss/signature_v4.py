@@ -168,7 +168,7 @@ def read_v4_authorization(authorization: str) -> dict[str, str]:
             reason = f"The keys allowed are {keys}."
             raise invalid_authorization(reason, "0002-00000204")
         if key in fields:
-            raise invalid_authorization(f"{key} is there twice.", "0002-00000202")
+            raise invalid_authorization(f"{key} is given twice.", "0002-00000202")
         fields[key] = value
     for key, ec in (("Credential", "0002-00000205"), ("Signature", "0002-00000207")):
         if key not in fields:
@@ -272,7 +272,7 @@ def read_additional_headers(text: str, headers: Mapping[str, str]) -> list[str]:
         message = "An additional header has an underscore, or is not in the request."
         raise OssError("InvalidArgument", message, ec="0002-00000211")
     if names != sorted(set(names)):
-        message = "The additional headers must be sorted, and each only there once."
+        message = "The additional headers must be sorted, and each given only once."
         raise OssError("InvalidArgument", message)
     return names
 

@@ -86,7 +86,7 @@ class ChunkedBody(Body):
             raise malformed()
         if self._framing + part > MAX_FRAMING_BYTES:
             raise MalformedRequest(
-                f"The chunked body has over {MAX_FRAMING_BYTES} bytes beside its data."
+                f"The chunked body has over {MAX_FRAMING_BYTES} bytes besides data."
             )
         self._checked = part
         if end < 0:

@@ -290,9 +290,9 @@ class StrictServer(HTTPServer):
 
 
 def evict_longest(handlers: Iterable[StrictHandler]) -> bool:
-    """End the handler that has waited longest for its client; return whether one did.
+    """End the connection that has waited longest for its client, if one is waiting.
 
-    Handlers that are evicted already do not count.
+    Return whether one was ended.  Those that are evicted already do not count.
     """
     waiting = [
         (since, number, handler)

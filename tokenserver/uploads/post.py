@@ -130,7 +130,7 @@ def connection(url: Url, deadline: float) -> Iterator[socket.socket]:
 
 @functools.cache
 def tls_context() -> ssl.SSLContext:
-    """Return the context that checks certificates by the system's roots."""
+    """Return the context that checks certificates against the system's roots."""
     return ssl.create_default_context()
 
 

@@ -118,7 +118,7 @@ class RetryQueue:
             self._probe = None
         if not is_backend:
             self._failures, self._paused_until = 0, -float("inf")
-        elif was_probe or not self._failures:  # not those that were under way already
+        elif was_probe or not self._failures:  # others began before it was down
             self._failures += 1
             self._paused_until = now + delay(self._failures, MAX_PAUSE_SECONDS)
         if is_over(item, now):

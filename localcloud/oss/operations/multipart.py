@@ -37,7 +37,7 @@ def upload_part(call: Call) -> Reply:
 
 
 def part_of(call: Call) -> tuple[int, str]:
-    """Return the part's number and upload ID.  Raises OssError if there is none."""
+    """Return the part's number and upload ID.  Raises OssError for no such upload."""
     number = call.number("partNumber", 0, 1, MAX_PART_NUMBER)
     upload_id = call.query("uploadId")
     call.bucket.parts(upload_id, call.key)
