@@ -19,7 +19,7 @@ from benchmarks.servers import (
 )
 
 ROUNDS = 5
-# What a process does that does no more than that, each more than the one before; the
+# The code of a process for each stage; each does more than the one before; the
 # names are those that every version has
 STAGES = {
     "Python": "pass",

@@ -99,7 +99,7 @@ def our_peers(before: Path | None, *options: str) -> list[Peer]:
 
 
 def plain_peers(folder: Path, before: Path | None) -> list[Peer]:
-    """Return those that speak HTTP; *before* is the root of another version of ours."""
+    """Return the peers for HTTP; *before* is the root of another version of ours."""
     ours = our_peers(before)
     gunicorn = [PYTHON, "-m", "gunicorn", "--bind", "127.0.0.1:PORT"]
     workers = 2 * (os.cpu_count() or 1) + 1  # as gunicorn's documentation advises
@@ -117,7 +117,7 @@ def plain_peers(folder: Path, before: Path | None) -> list[Peer]:
 
 
 def tls_peers(folder: Path, before: Path | None) -> list[Peer]:
-    """Return those that speak HTTPS."""
+    """Return the peers for HTTPS."""
     ours = our_peers(before, "--tls-cert", "PEM")
     node = ["node", str(HERE / "peer_node.mjs"), "PORT", "FOLDER/body.json", "PEM"]
     return [
@@ -388,7 +388,7 @@ def tail(folder: Path) -> str:
 
 
 def ask(url: str, login: str) -> Any:
-    """Return the document that *url* has for *login*."""
+    """Return the document that *url* returns to *login*."""
     parts = urlsplit(url)
     connection = http.client.HTTPConnection(parts.netloc, timeout=10)
     if parts.scheme == "https":

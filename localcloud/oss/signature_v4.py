@@ -132,8 +132,9 @@ def read_v4_header(
 def read_time_header(headers: Mapping[str, str]) -> tuple[str, float]:
     """Return the time of a request: the text that is signed, and unix seconds.
 
-    Two SDKs have it in Date alone: that for Android in the form of x-oss-date, and that
-    for Go up to 3.0 as HTTP has it ("Fri, 02 Jan 2026 03:04:05 GMT").  Raises OssError.
+    Two SDKs send it only in Date: the SDK for Android in the format of x-oss-date, the
+    SDK for Go up to 3.0 in the format of HTTP ("Fri, 02 Jan 2026 03:04:05 GMT").
+    Raises OssError.
     """
     if text := headers.get("x-oss-date"):
         return text, read_v4_time(text, IN_HEADER)
