@@ -46,7 +46,7 @@ from tokenserver.sts.tokens import TOKENS_KEPT, TokenCache
 QUOTA = 100  # AssumeRole calls per second, in the loads with a quota
 KEPT = (1, 8, 64, 256)  # connections
 CLOSING = 64  # connections, each for one request
-TOKEN_USERS = 1000  # each of whom costs a call
+TOKEN_USERS = 1000  # each of them costs an AssumeRole call
 PROGRAMS = ("wrk", "ab", "node", "nginx")
 PARTS = ("start", "plain", "signed", "tls", "handshake", "quota", "lookup")
 
@@ -76,13 +76,13 @@ def parse_arguments() -> argparse.Namespace:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("parts", nargs="*", metavar="PART", help="of those below; by default all")
-    add("--base", default="", metavar="COMMIT", help="a version to compare ours with")
-    add("--rounds", type=int, default=3, help="of each figure (default: 3)")
-    add("--seconds", type=int, default=3, help="of each round (default: 3)")
-    add("--quota-seconds", type=int, default=10, help="of those of quota (default: 10)")
-    add("--users", type=int, default=100_000, help="of signed (default: 100000)")
-    add("--only", default="", metavar="TEXT", help="ours and those named so alone")
+    add("parts", nargs="*", metavar="PART", help="parts to run; by default all")
+    add("--base", default="", metavar="COMMIT", help="also measure ours at this commit")
+    add("--rounds", type=int, default=3, help="rounds for each figure (default: 3)")
+    add("--seconds", type=int, default=3, help="length of a round (default: 3)")
+    add("--quota-seconds", type=int, default=10, help="a round of quota (default: 10)")
+    add("--users", type=int, default=100_000, help="users in signed (default: 100000)")
+    add("--only", default="", metavar="TEXT", help="ours, and names with this text")
     options = parser.parse_args()
     options.parts = options.parts or PARTS
     if unknown := set(options.parts) - set(PARTS):
@@ -110,7 +110,7 @@ class Bench:
         self._before = version_before(options.base, folder)
 
     def start(self) -> str:
-        """From the start of a process to its first token."""
+        """The time from the start of a process to its first token."""
         with contextlib.closing(Sts(None)) as sts:
             versions = our_versions(self._before)
             return cold_table(cold_starts(versions, sts, self._folder))
@@ -121,7 +121,7 @@ class Bench:
         return self._tables(plain_peers(self._folder, self._before), loads)
 
     def signed(self) -> str:
-        """Forms and URLs beside tokens, and the STS calls of many users of each."""
+        """Forms and URLs next to tokens, and the STS calls of many users of each."""
         loads = [Load(8), Load(CLOSING, is_kept=False)]
         tables = self._tables(signed_peers(self._folder, self._before), loads)
         (ours,) = our_peers(None)

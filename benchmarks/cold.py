@@ -19,25 +19,25 @@ from benchmarks.servers import (
 )
 
 ROUNDS = 5
-# The code of a process for each stage; each does more than the one before; the
-# names are those that every version has
+# The code of a process for each stage.  Each does more than the one before, and uses
+# only names that every version has.
 STAGES = {
     "Python": "pass",
     "our modules": "import sts_server",
     "STS SDK": "import sts_server, alibabacloud_credentials.client, "
     "alibabacloud_sts20150401.client",
 }
-END = "; import os; os._exit(0)"  # a start has no end, which takes time as well
+END = "; import os; os._exit(0)"  # without the end of a process, which takes time
 REST = "our late modules, configuration, socket, request"
 
 
 def cold_starts(
     versions: Mapping[str, Path], sts: Sts, folder: Path
 ) -> dict[str, dict[str, float]]:
-    """Return the seconds of each part of a start of each version, given by its root.
+    """Return the seconds of each part of the start of each version, given by its root.
 
-    Files are in the page cache, and modules compiled.  The versions have their rounds
-    in turn, and the parts are differences of the medians.
+    Files are in the page cache, and modules are compiled.  The versions take turns in
+    each round; a part is the difference between the medians of two stages.
     """
     found: dict[str, list[dict[str, float]]] = {name: [] for name in versions}
     for _ in range(ROUNDS):
@@ -64,7 +64,7 @@ def one_start(peer: Peer, root: Path, sts: Sts, folder: Path) -> dict[str, float
 
 
 def parts_of(rounds: Sequence[Mapping[str, float]]) -> dict[str, float]:
-    """Return what each stage adds to the one before it, by the medians of *rounds*."""
+    """Return the seconds that each stage adds, from the medians of *rounds*."""
     parts: dict[str, float] = {}
     before = 0.0
     for stage in rounds[0]:

@@ -78,7 +78,7 @@ def cold_table(starts: Mapping[str, Mapping[str, float]]) -> str:
 
 
 def users_table(found: Sequence[Users]) -> str:
-    """Return what many users were given, each of whom asked once."""
+    """Return a table of the replies to many users, each of whom asked once."""
     columns = ["server", "users", "good", "each its own", "AssumeRole calls"]
     lines = ["", "**Different users, each once**", ""]
     lines += heading([*columns, "seconds", "MB before", "MB after"])

@@ -65,7 +65,7 @@ class Peer:
     settings: dict[str, Any] = field(default_factory=dict)
     logins: tuple[str, ...] = ()  # login tokens, which requests use in turn
     proxy: bool = False
-    path: str = "/"  # that is asked for, with its query
+    path: str = "/"  # to request, with its query
 
     @property
     def speaks_tls(self) -> bool:
@@ -86,7 +86,7 @@ def our_command(root: Path) -> list[str]:
 
 
 def our_versions(before: Path | None) -> dict[str, Path]:
-    """Return the roots of ours by name; *before* is that of another version."""
+    """Return the roots of our versions by name; *before* is another version's."""
     return {OURS: ROOT} | ({BEFORE: before} if before else {})
 
 
@@ -130,9 +130,9 @@ def tls_peers(folder: Path, before: Path | None) -> list[Peer]:
 
 
 def signed_peers(folder: Path, before: Path | None) -> list[Peer]:
-    """Return ours with tokens, forms and URLs; a version before without them has none.
+    """Return our servers with tokens, forms and URLs, without and with logins.
 
-    First nobody logs in, and then users do.
+    A version before that has no forms and URLs has tokens only.
     """
     ours = our_peers(before)
     has_forms = {
@@ -148,7 +148,7 @@ def signed_peers(folder: Path, before: Path | None) -> list[Peer]:
 
 
 def signing(peer: Peer) -> Iterator[Peer]:
-    """Yield *peer* with forms and with URLs in place of its tokens."""
+    """Yield *peer* with forms, and with URLs, instead of tokens."""
     for what, terms in SIGNED.items():
         settings = {"Region": "cn-hangzhou", "Grants": {SIGNED_PATH: terms}}
         yield replace(
@@ -162,16 +162,16 @@ def signing(peer: Peer) -> Iterator[Peer]:
 def login_peers(
     peers: Iterable[Peer], folder: Path, algorithms: Iterable[str] = ("HS256", "RS256")
 ) -> Iterator[Peer]:
-    """Yield *peers* for users who log in."""
+    """Yield *peers* with logins."""
     for algorithm in algorithms:
         for peer in peers:
             yield with_logins(peer, algorithm, folder, USERS)
 
 
 def with_logins(peer: Peer, algorithm: str, folder: Path, users: int) -> Peer:
-    """Return *peer* for so many users, who log in with JWTs of *algorithm*.
+    """Return *peer* with logins of this many users, by JWTs of *algorithm*.
 
-    Each user has a prefix of their own.
+    Each user has a separate prefix.
     """
     issuer, audience = "https://login.example.com/", "benchmark"
     private: Any = secrets.token_bytes(32)
@@ -373,7 +373,7 @@ def sample_reply() -> bytes:
 
 
 def has_begun(url: str, processes: list[subprocess.Popen[bytes]], login: str) -> bool:
-    """Wait until *url* has what it is for, for *login*; return whether it ever will."""
+    """Wait until *url* has a good reply for *login*; return False if a process ends."""
     while all(process.poll() is None for process in processes):
         with contextlib.suppress(OSError, http.client.HTTPException, ValueError):
             if is_good(ask(url, login)):
@@ -400,7 +400,7 @@ def ask(url: str, login: str) -> Any:
 
 
 def ask_on(connection: http.client.HTTPConnection, target: str, login: str) -> Any:
-    """Return the document of *target*, a path and its query, on this connection."""
+    """Request *target*, a path and query, on this connection; return the document."""
     headers = {"Authorization": f"Bearer {login}"} if login else {}
     connection.request("GET", target, headers=headers)
     return json.loads(connection.getresponse().read())

@@ -1,4 +1,4 @@
-"""How many AssumeRole calls many users cost, each of whom asks once."""
+"""Counts the AssumeRole calls for many users, each of whom asks once."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from urllib.parse import urlsplit
 from benchmarks.measure import megabytes
 from benchmarks.servers import Peer, Running, Sts, ask_on, is_good, running, with_logins
 
-CLIENTS = 8  # at once, each on a connection that is kept
+CLIENTS = 8  # at once, each on a connection that is kept alive
 
 
 @dataclass(frozen=True)
 class Users:
-    """What users were given, and what it cost.  *calls* are those of the whole run."""
+    """The replies to users, and their cost.  *calls* are those of the whole run."""
 
     peer: str
     users: int
@@ -34,10 +34,10 @@ class Users:
 
 
 def ask_as_users(peer: Peer, users: int, sts: Sts, folder: Path) -> Users:
-    """Start *peer*, and ask it once for each of so many users, who log in."""
+    """Start *peer*, and ask it once for each of this many users, who log in."""
     peer = with_logins(peer, "HS256", folder, users)
     sts.calls()
-    first = replace(peer, logins=peer.logins[:1])  # who has to wait for the start
+    first = replace(peer, logins=peer.logins[:1])  # this user waits for the start
     place = folder / f"{users} {peer.name}"
     with running(first, sts.url, place, place) as server:
         before = megabytes(*server.processes)
@@ -58,7 +58,7 @@ def ask_as_users(peer: Peer, users: int, sts: Sts, folder: Path) -> Users:
 
 
 def given(server: Running, logins: Sequence[str]) -> list[str]:
-    """Return what is a user's own of all that *logins* are given, on one connection."""
+    """Return the parts of the replies to *logins* that belong to one user alone."""
     parts = urlsplit(server.url)
     target = f"{parts.path}?{parts.query}".rstrip("?")
     connection = http.client.HTTPConnection(parts.netloc, timeout=60)
