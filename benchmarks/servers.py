@@ -286,13 +286,13 @@ def running(peer: Peer, sts_url: str, folder: Path, pem: Path) -> Iterator[Runni
     (folder / "body.json").write_bytes(sample_reply())
     logins = folder / "logins"
     logins.write_text("\n".join(peer.logins), encoding="ascii")
-    port = behind = free_port()
-    values = {"FOLDER": str(folder), "PEM": str(pem), "PORT": str(port)}
-    begin = time.monotonic()
     with contextlib.ExitStack() as stack:
+        port = behind = stack.enter_context(reserved_port())
+        values = {"FOLDER": str(folder), "PEM": str(pem), "PORT": str(port)}
+        begin = time.monotonic()
         processes = [stack.enter_context(started(peer.command, values))]
         if peer.proxy:
-            port = free_port()
+            port = stack.enter_context(reserved_port())
             values |= {"PORT": str(port), "BEHIND": str(behind)}
             conf = filled((HERE / "nginx.conf").read_text(), values)
             (folder / "nginx.conf").write_text(conf)
@@ -352,10 +352,17 @@ def started(
             process.terminate()
 
 
-def free_port() -> int:
-    with socket.create_server(("127.0.0.1", 0)) as free:
-        port: int = free.getsockname()[1]
-    return port
+@contextlib.contextmanager
+def reserved_port() -> Iterator[int]:
+    """Give a port that only a server that asks for it can get, as all of these do.
+
+    A socket that does not listen keeps it: the system gives the port to no other, but
+    to who binds it by its number, with SO_REUSEADDR.
+    """
+    with socket.socket() as reserved:
+        reserved.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        reserved.bind(("127.0.0.1", 0))
+        yield reserved.getsockname()[1]
 
 
 def sample_reply() -> bytes:
