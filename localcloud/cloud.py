@@ -89,9 +89,9 @@ class LocalCloud:
     default one allows reading, writing and listing there, but not deleting.  With
     *logins*, users have to log in, and the default prefix is users/$USER_ID/.
     *role_policies* are the policies of the role, which by default allow everything in
-    the bucket.  *settings* are further keys of config.json.
-    With "Callback": {} among them OSS reports uploads to the token server: Url,
-    SecretFile and PublicKeyFile are filled in.
+    the bucket.  *settings* are further keys of config.json.  If they have "Callback":
+    {}, OSS reports uploads to the token server, and Url, SecretFile and PublicKeyFile
+    are filled in.
 
     With *allow_v1* OSS takes Signature V1, as for a bucket made before September 2025.
     *origins* are the origins of web pages that may use the token server and OSS.
@@ -148,7 +148,7 @@ class LocalCloud:
 
     @property
     def uploads(self) -> list[dict[str, Any]]:
-        """What OSS has reported, as UploadsFile has it; of very many the last.
+        """The latest uploads reported by OSS, as in UploadsFile.
 
         It is empty without Callback in the settings.
         """

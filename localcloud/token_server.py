@@ -35,17 +35,17 @@ from tokenserver.uploads.uploads import Uploads
 __all__ = ["ConfigError", "LocalTokenServer", "listen", "log_to_stderr"]
 
 DRAIN_SECONDS = 5.0  # for requests in flight at the end
-MAX_UPLOADS = 10_000  # that are remembered
+MAX_UPLOADS = 10_000  # remembered; older ones are forgotten
 UNITS = ("bytes", "kB", "MB", "GB")
 
 logger = logging.getLogger(__name__)
 
 
 def listen(address: str, port: int) -> socket.socket:
-    """Return a socket for a LocalTokenServer, whose port is known at once.
+    """Return a bound socket for a LocalTokenServer.
 
-    The port is part of the configuration, which comes before the server.  Port 0 means
-    any free port.  Raises OSError if the port cannot be used.
+    Its port is needed before there is a server, because the configuration names it.
+    Port 0 means any free port.  Raises OSError if the port cannot be used.
     """
     listener = socket.socket()
     try:
@@ -59,14 +59,17 @@ def listen(address: str, port: int) -> socket.socket:
 
 
 class KnownUploads(Uploads):
-    """What becomes of reports, and of the last MAX_UPLOADS what they say."""
+    """Receives reports, and remembers the latest MAX_UPLOADS uploads in *last*."""
 
     def __init__(self, current: Callable[[], Callback | None]) -> None:
         super().__init__(current)
         self.last: deque[dict[str, Any]] = deque(maxlen=MAX_UPLOADS)
 
     def receive(self, request: Request, callback: Callback, config: Config) -> Upload:
-        """Return the upload that *request* reports.  Raises ReportRefused."""
+        """Record the upload that *request* reports; return it.
+
+        Raises ReportRefused.
+        """
         upload = super().receive(request, callback, config)
         self.last.append(json.loads(upload.record))
         logger.info("reported: %s", upload_text(upload))
@@ -74,7 +77,7 @@ class KnownUploads(Uploads):
 
 
 def upload_text(upload: Upload) -> str:
-    """Return what is known of *upload*, in a line."""
+    """Return a line with the facts about *upload*."""
     parts = [upload.object]
     if upload.width is not None and upload.height is not None:
         parts.append(f"{upload.width} x {upload.height}")
@@ -85,7 +88,7 @@ def upload_text(upload: Upload) -> str:
 
 
 def size_text(size: float) -> str:
-    """Return a number of bytes with its unit, as 35.9 kB."""
+    """Return a number of bytes with a unit, such as 35.9 kB."""
     power = 0
     while size >= 999.5 and power < len(UNITS) - 1:
         size, power = size / 1000, power + 1
@@ -93,7 +96,7 @@ def size_text(size: float) -> str:
 
 
 class ListeningServer(TokenServer):
-    """A token server at a socket that is bound already."""
+    """A token server on a socket that is bound already."""
 
     def __init__(
         self,
@@ -109,7 +112,7 @@ class ListeningServer(TokenServer):
         self.uploads = uploads
 
     def server_bind(self) -> None:
-        """Listen at the socket that is there."""
+        """Use the socket that is bound already."""
         self.socket.close()
         self.socket = self._listener
         self.server_address = self._listener.getsockname()
@@ -119,9 +122,9 @@ class ListeningServer(TokenServer):
 class LocalTokenServer:
     """A token server with the configuration file *config*, in *network*.
 
-    It listens at *listener*.  OSS reports to *reports*, another socket, if it cannot
-    reach the first: it calls this machine alone, and by plain HTTP.  *clock* returns
-    unix seconds.  Raises ConfigError for an invalid configuration.
+    It listens on *listener*.  The stand-in of OSS only calls this machine, over plain
+    HTTP.  If it cannot reach *listener* that way, it reports to *reports* instead.
+    *clock* returns unix seconds.  Raises ConfigError for an invalid configuration.
     """
 
     def __init__(
@@ -139,7 +142,7 @@ class LocalTokenServer:
         self._clock = clock
         self.uploads = KnownUploads(lambda: self._config.current().callback)
         places = [(reports, None)] if reports else []
-        self._servers = [  # the last hears of new configurations
+        self._servers = [  # the last one is told of new configurations
             ListeningServer(place, self._config, self._tokens(), tls, self.uploads)
             for place, tls in [*places, (listener, network.tls)]
         ]
