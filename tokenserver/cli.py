@@ -44,6 +44,18 @@ def main(argv: list[str] | None = None) -> int:
     It is 0 for success, 1 for failure, 2 for a wrong configuration or command line.
     """
     options = parse_arguments(argv)
+    try:
+        status = do(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # who reads stdout has ended, as in --check | head
+        # What is left is flushed at the end of the process, and would fail again.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    return status
+
+
+def do(options: argparse.Namespace) -> int:
+    """Do what *options* say; return the exit status."""
     if options.init is not None:
         return init(options)
     log_to_stderr(options.log_format)

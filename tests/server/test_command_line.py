@@ -161,6 +161,21 @@ def test_init_writes_a_role_policy_that_allows_what_the_templates_do(
     assert set(allowed["Action"]) == wanted
 
 
+@pytest.mark.process
+def test_a_reader_that_ends_is_no_defect(tmp_path: Path) -> None:
+    """As in --init | head -1."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+
+    result = subprocess.run(
+        command("--init", tmp_path), stdout=write_end, stderr=subprocess.PIPE
+    )
+
+    os.close(write_end)
+    assert (result.returncode, result.stderr) == (1, b"")
+    assert (tmp_path / "config.json").exists()
+
+
 def test_init_where_nothing_can_be_written_exits_1(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
 
