@@ -133,7 +133,10 @@ class LocalCloud:
 
     @property
     def token_url(self) -> str:
-        """The URL at which the app asks for tokens; any path will do."""
+        """The URL at which the app asks for tokens.
+
+        Any path will do, unless settings has Grants.
+        """
         return f"{self.network.url(self._server.port)}/"
 
     @property

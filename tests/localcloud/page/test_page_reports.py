@@ -16,7 +16,15 @@ pytestmark = pytest.mark.browser
 TIMES = "\N{MULTIPLICATION SIGN}"
 
 
-def test_what_the_app_server_heard_is_shown(blank_visit: Visit) -> None:
+def asked_how(caplog: pytest.LogCaptureFixture) -> int:
+    """Return how often a client has asked where to upload, and how to report it."""
+    return sum(" GET /upload-config 200 " in line for line in caplog.messages)
+
+
+def test_what_the_app_server_heard_is_shown(
+    blank_visit: Visit, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "tokenserver")
     settings: dict[str, Any] = REUSE | {"Callback": {}}
     with LocalCloud("demo-bucket", logins=True, settings=settings) as cloud:
         visit = blank_visit
@@ -31,10 +39,12 @@ def test_what_the_app_server_heard_is_shown(blank_visit: Visit) -> None:
         visit.choose({"whole.png": png(1280, 960)})
         wait_for(lambda: visit.text("#status"), "1 of 1 done")
         visit.click("[value=resumable]")
-        visit.pass_seconds(3600)  # the app server is asked anew how to report
         visit.set()
+        asked = asked_how(caplog)
+        visit.pass_seconds(3600)  # then the app server is asked anew how to report
         visit.choose({"parts.png": png(64, 48)})
         wait_for(lambda: visit.text("#status"), "2 of 2 done")
+        assert asked_how(caplog) == asked + 1
 
         facts = {upload["object"]: upload for upload in cloud.uploads}
         assert [facts[key]["operation"] for key in sorted(facts)] == [

@@ -190,3 +190,37 @@ def test_an_app_server_that_hands_out_no_tokens_is_enough(
     assert visit.text("#outside") == ""
     assert visit.text("[data-action=copy]") == ""
     assert len(cloud.sts.requests) == 1
+
+
+def test_a_secret_of_one_app_server_is_for_no_other(blank_visit: Visit) -> None:
+    blank_visit.open()
+    secret = "http://a.test/sts?access_token=secret"
+
+    signers = blank_visit.js(
+        """
+        const [appServer, ...paths] = arguments;
+        return paths.map((formPath) =>
+          signerOf(tidy({ appServer, formPath, way: "form" })));
+        """,
+        *(secret, "", "/form", "/form?a=b", "https://b.test/form"),
+    )
+    problems = blank_visit.js(
+        """
+        return Array.from(arguments, (formPath) =>
+          problemsOf(tidy({ formPath, way: "form" })).formPath ?? null);
+        """,
+        *("", "/form", "https://b.test/form", "form", "//b.test/form", "/\\\\b.test"),
+    )
+    link = blank_visit.js(
+        "return linkTo(tidy({ appServer: arguments[0], formPath: arguments[1] }))",
+        *(secret, "https://b.test/form?access_token=secret"),
+    )
+
+    assert signers == [
+        secret,
+        "http://a.test/form?access_token=secret",
+        "http://a.test/form?a=b",
+        "https://b.test/form",
+    ]
+    assert problems == [None, None, None, "badPath", "badPath", "badPath"]
+    assert "secret" not in link
