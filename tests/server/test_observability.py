@@ -58,6 +58,8 @@ from tokenserver.sts import client as sts_client_module
 from tokenserver.sts.client import LATENCY_BOUNDS, StsClient
 from tokenserver.sts.tokens import FAILURE_SECONDS, TokenCache
 
+pytestmark = pytest.mark.slow
+
 DENIED = Fail("NoPermission", "No.", 403)
 DOWN = Fail("InternalError", "Down.", 503)  # temporary: tried twice
 WRONG_ROLE = "acs:ram::1234567890123456:role/other"

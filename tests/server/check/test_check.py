@@ -35,6 +35,8 @@ from tokenserver.errors import Cause, Failure, StsError
 from tokenserver.sts import client as sts_client_module
 from tokenserver.sts.client import CallerIdentity, StsClient
 
+pytestmark = pytest.mark.slow
+
 ACCOUNT = "1234567890123456"
 OTHER_ACCOUNT = "9876543210987654"
 POLICY = json.dumps(

@@ -28,6 +28,8 @@ from tokenserver.oss.orders import Folder, Order, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
 from tokenserver.sts.tokens import TokenCache
 
+pytestmark = pytest.mark.slow
+
 MakeSigning = Callable[..., Signing]
 
 

@@ -51,6 +51,8 @@ from tokenserver.sts.client import StsClient
 from tokenserver.sts.gate import CallGate
 from tokenserver.sts.tokens import TokenCache
 
+pytestmark = pytest.mark.slow
+
 CALL = AssumeRoleCall(
     protocol="http",
     endpoint="sts.example",
