@@ -36,6 +36,8 @@ from tokenserver.oss.bucket import Bucket, default_endpoint
 from tokenserver.oss.orders import Folder, InvalidObjectName, order_of
 from tokenserver.oss.terms import POST_FORM, PRESIGNED_URL, Terms
 
+pytestmark = pytest.mark.slow
+
 PNG = ("cat.png", "image/png", b"png")
 UPLOADS = "users/alice/"
 
