@@ -7,7 +7,7 @@ import socket
 import struct
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 
@@ -22,9 +22,7 @@ from helpers.sts.calls import (
     call_acs3,
     call_rpc,
     documented,
-    frozen_clock,
     issue,
-    running_sts,
     send,
 )
 
@@ -40,18 +38,6 @@ from localcloud.sts import (
     StsStandIn,
     calls,
 )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return frozen_clock()
-
-
-@pytest.fixture
-def sts(clock: Clock) -> Iterator[StsStandIn]:
-    with running_sts(clock) as sts:
-        yield sts
-
 
 RESET_ON_CLOSE = struct.pack("ii", 1, 0)  # to linger for zero seconds
 

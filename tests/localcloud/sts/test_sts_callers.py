@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import pytest
@@ -16,9 +15,7 @@ from helpers.sts.calls import (
     both_styles,
     call_acs3,
     documented,
-    frozen_clock,
     issue,
-    running_sts,
 )
 
 from localcloud.clock import Clock
@@ -26,17 +23,6 @@ from localcloud.sts import (
     StsStandIn,
 )
 from localcloud.sts import stand_in as sts_module
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return frozen_clock()
-
-
-@pytest.fixture
-def sts(clock: Clock) -> Iterator[StsStandIn]:
-    with running_sts(clock) as sts:
-        yield sts
 
 
 # --- Who may assume which role

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
@@ -29,9 +28,7 @@ from helpers.sts.calls import (
     call_rpc,
     connect,
     documented,
-    frozen_clock,
     issue,
-    running_sts,
     send,
     timestamp,
 )
@@ -46,17 +43,6 @@ from localcloud.sts import (
     IssuedToken,
     StsStandIn,
 )
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return frozen_clock()
-
-
-@pytest.fixture
-def sts(clock: Clock) -> Iterator[StsStandIn]:
-    with running_sts(clock) as sts:
-        yield sts
 
 
 def sdk(sts: StsStandIn, by: Caller | IssuedToken = USER, style: str = "ACS3") -> Any:

@@ -6,7 +6,7 @@ Whoever signs: the official examples, or these tests.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlencode
@@ -20,9 +20,7 @@ from helpers.sts.calls import (
     call_acs3,
     call_rpc,
     documented,
-    frozen_clock,
     issue,
-    running_sts,
     send,
     timestamp,
 )
@@ -39,18 +37,6 @@ from localcloud.sts import (
     rpc_string_to_sign,
 )
 from localcloud.sts import stand_in as sts_module
-
-
-@pytest.fixture
-def clock() -> Clock:
-    return frozen_clock()
-
-
-@pytest.fixture
-def sts(clock: Clock) -> Iterator[StsStandIn]:
-    with running_sts(clock) as sts:
-        yield sts
-
 
 # --- Signatures: the official examples, and our own
 OWN_PARAMS = {
