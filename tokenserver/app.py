@@ -16,6 +16,7 @@ from tokenserver.asking import (
     is_reserved_in_disguise,
     user_of,
 )
+from tokenserver.background import before_waiting
 from tokenserver.check.hints import HintLog
 from tokenserver.config.callback import Callback
 from tokenserver.config.grants import (
@@ -276,6 +277,7 @@ class TokenServer(StrictServer):
             except RuntimeError:  # the system has no thread for us
                 self._trying.release()
             else:
+                before_waiting()
                 trial.join(READY_SECONDS)
         return self._ready_for is config
 

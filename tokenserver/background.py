@@ -2,13 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 from concurrent.futures import TimeoutError as FutureTimeoutError
 from typing import TypeVar
 
 T = TypeVar("T")
+
+_thread = threading.local()
+
+
+@contextlib.contextmanager
+def calling_before_waiting(hook: Callable[[], bool]) -> Iterator[None]:
+    """Have before_waiting() call *hook* in this thread, during a with block."""
+    _thread.hook = hook
+    try:
+        yield
+    finally:
+        del _thread.hook
+
+
+def before_waiting() -> bool:
+    """Say that this thread is about to wait, because others may be waiting for it.
+
+    Return whether they need not: another thread goes on with them.
+    """
+    hook: Callable[[], bool] | None = getattr(_thread, "hook", None)
+    return hook() if hook else True
 
 
 def in_background(name: str, work: Callable[[], None]) -> None:

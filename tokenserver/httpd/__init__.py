@@ -13,7 +13,8 @@ and BaseHTTPRequestHandler do their own input and output and would fail here.
     origins.py     CORS, and the client's address behind proxies
     streams.py     the bytes of a connection, plain or in TLS
     connection.py  one connection: one request after the other, within time limits
-    workers.py     threads that are kept for the next connection
+    workers.py     threads that are kept for the next piece of work
+    lead.py        one thread waits for all connections, and serves those that are ready
     server.py      all connections: accept, limit, drain
 
 Sources: RFC 9110 and RFC 9112 (HTTP), RFC 8446 (TLS), "CORS protocol" (Fetch standard).

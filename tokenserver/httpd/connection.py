@@ -1,7 +1,7 @@
 """One connection: reads its requests one after the other, and replies to each.
 
-A connection's thread spends most of its time waiting for the client.  The server can
-see how long it has waited, and can wake it to make room for another connection.
+Most of the time a connection waits for its client.  The server can see how long it has
+waited, and can end it to make room for another.
 """
 
 from __future__ import annotations
@@ -33,7 +33,13 @@ from tokenserver.httpd.request import (
     RequestTimeout,
     TooManyConnections,
 )
-from tokenserver.httpd.streams import LARGE_BYTES, Stream, TlsFlood, TlsStream
+from tokenserver.httpd.streams import (
+    LARGE_BYTES,
+    NotYet,
+    Stream,
+    TlsFlood,
+    TlsStream,
+)
 from tokenserver.logs import ReplyLine, log_reply, loggable, printable
 
 logger = logging.getLogger(__name__)
@@ -76,38 +82,58 @@ class Host(Protocol):
     def make_room_for_large(self) -> None:
         """End one of the connections that hold much data, if there are too many."""
 
-    def register(self, handler: StrictHandler) -> None:
-        """Note that *handler* serves a connection."""
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Log the exception that is being handled, with which a connection ends."""
 
-    def unregister(self, handler: StrictHandler) -> None:
-        """Note that *handler* has finished with its connection."""
+    def has_ended(self, handler: StrictHandler) -> None:
+        """Close the connection of *handler*, which has finished with it."""
 
 
 class StrictHandler(BaseHTTPRequestHandler):
     """Serves one connection: reads requests strictly, and replies.
+
+    It waits for its client in two ways.  Between requests, and while TLS agrees on
+    keys, proceed() returns, and is called again when more has arrived.  In the middle
+    of a request or a reply the thread waits.
 
     Every error ends the connection.  No state is carried from one request to the next.
     """
 
     server: Host  # type: ignore[assignment]
 
-    def setup(self) -> None:
-        """Prepare the connection."""
-        self.connection: socket.socket = self.request
-        self.connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
-        self.peer = printable(self.client_address[0].removeprefix("::ffff:"))
-        on_large = self.server.make_room_for_large
-        self.stream = Stream(self.connection, on_large)
-        if self.server.tls:
-            self.stream = TlsStream(self.connection, on_large, self.server.tls())
+    def __init__(
+        self, connection: socket.socket, client_address: Any, server: Host
+    ) -> None:
+        """Prepare the connection, without waiting for anything.  Raises OSError.
+
+        The constructor of the base class would serve it, too.
+        """
+        now = time.monotonic()
+        self.connection = connection
+        self.client_address = client_address
+        self.server = server
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, True)
+        self.peer = printable(client_address[0].removeprefix("::ffff:"))
+        on_large = server.make_room_for_large
+        self.stream = Stream(connection, on_large)
+        if server.tls:
+            self.stream = TlsStream(connection, on_large, server.tls())
         self.received = bytearray()  # bytes not yet parsed
+        self.parser = HeadParser()
+        self.has_keys = False  # the TLS handshake is complete
+        self.is_watched = False
+        self.is_idle = True  # no request is in flight
+        self.deadline = now + HEAD_SECONDS  # for TLS and the first head
         self.is_first = True
-        self.is_idle = False
         self.is_sending = False
         self.is_evicted = False  # the connection must make room for another
-        self.waits_since: float | None = time.monotonic()  # for its client
+        self.waits_since: float | None = now  # for its client
         self.has_refused = False
-        self.server.register(self)
+
+    def fileno(self) -> int:
+        """Return the number of the socket."""
+        number: int = self.connection.fileno()
+        return number
 
     @property
     def is_large(self) -> bool:
@@ -123,31 +149,39 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.wake(socket.SHUT_RDWR if self.is_sending else socket.SHUT_RD)
 
     def wake(self, how: int = socket.SHUT_RD) -> None:
-        """Wake the connection's thread, which is waiting for its client."""
+        """Let what waits for the client see the end of what it sends."""
         with contextlib.suppress(OSError):
             self.connection.shutdown(how)
 
-    def finish(self) -> None:
+    def end(self) -> None:
         """End the connection.  A client that still sends has time to read the reply."""
+        still_sends = not self.is_idle and (self.has_refused or self.received)
         self.is_idle = True
         self.waits_since = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
             self.stream.end()
-        if (self.has_refused or self.received) and not self.is_evicted:
+        if still_sends and not self.is_evicted:
             with contextlib.suppress(OSError):
                 self.stream.linger()
-        self.server.unregister(self)
+        self.server.has_ended(self)
 
-    def handle(self) -> None:
-        """Serve requests until the client or the server ends the connection."""
-        self.head_deadline = time.monotonic() + HEAD_SECONDS  # for TLS and first head
+    def proceed(self) -> bool:
+        """Serve the requests that have arrived.
+
+        Return whether the connection then waits for the next.
+        """
         try:
-            self.is_idle = True  # because no request is in flight
-            if not self.server.is_stopping:
-                self.stream.handshake(self.head_deadline)
+            if not self.has_keys and not self.server.is_stopping:
+                self.stream.handshake()
+                self.has_keys = True
             self.close_connection = False
             while not self.close_connection:
                 self.handle_one_request()
+                if not (self.received or self.stream.has_more):
+                    break
+            return not self.close_connection
+        except NotYet:
+            return True
         except (ssl.SSLEOFError, ssl.SSLZeroReturnError):  # the client went away
             pass
         except ssl.SSLError as error:
@@ -156,12 +190,14 @@ class StrictHandler(BaseHTTPRequestHandler):
             logger.info("%s TLS: %s", self.peer, TLS_REASONS.get(reason, usual))
         except TlsFlood as error:
             logger.info("%s TLS: %s", self.peer, error)
+        except Exception:
+            self.server.handle_error(self.connection, self.client_address)
+        return False
 
     def handle_one_request(self) -> None:
-        """Read one request and reply."""
+        """Read one request and reply.  Raises NotYet if there is none."""
         self.close_connection = True  # unless the request turns out to be valid
-        self.waits_since = time.monotonic()
-        parser = HeadParser()
+        parser = self.parser
         snapshot: Snapshot | None = None
         try:
             request = self.receive_request(parser)
@@ -181,6 +217,9 @@ class StrictHandler(BaseHTTPRequestHandler):
         is_head = parser.line is not None and parser.line.method == "HEAD"
         is_last = self.close_connection
         self.send(reply.encode(cors, is_last, is_head), is_last)
+        self.parser = HeadParser()
+        self.deadline = time.monotonic() + (self.server.idle_seconds or IDLE_SECONDS)
+        self.is_idle = not is_last
 
     def answer(self, request: Request, snapshot: Snapshot) -> Reply:
         """Return the reply to *request*.  Raises RequestError."""
@@ -195,38 +234,25 @@ class StrictHandler(BaseHTTPRequestHandler):
     def receive_request(self, parser: HeadParser) -> Request | None:
         """Return the next request, or None if the client sends none.
 
-        Raises RequestError.
+        Raises RequestError, and NotYet if nothing of it is there.
         """
-        deadline = self.head_deadline
-        if not self.is_first:
-            idle_seconds = self.server.idle_seconds or IDLE_SECONDS
-            deadline = time.monotonic() + idle_seconds
         while not parser.has_begun(self.received):
-            arrived = self.receive_idle(deadline)
+            # A server that stops sets is_stopping first, then wakes idle connections.
+            if self.server.is_stopping or self.is_evicted:
+                return None
+            arrived = self.stream.receive()
             if not arrived:
                 return None
             self.received += arrived
+        self.is_idle = False
         self.started = time.monotonic()
         if not self.is_first:
-            deadline = self.started + HEAD_SECONDS
+            self.deadline = self.started + HEAD_SECONDS
         self.is_first = False
         while (request := parser.take(self.received)) is None:
-            self.receive_more(deadline, "head")
+            self.receive_more(self.deadline, "head")
         has_body = request.is_chunked or request.body_length > 0
         return self.with_body(request) if has_body else request
-
-    def receive_idle(self, deadline: float) -> bytes:
-        """Return the bytes that arrive between requests, or b"" if there are none."""
-        self.is_idle = True
-        try:
-            # A server that stops sets is_stopping first, then wakes idle connections.
-            if self.server.is_stopping or self.is_evicted:
-                return b""
-            return self.stream.receive(deadline)
-        except TimeoutError:
-            return b""
-        finally:
-            self.is_idle = False
 
     def receive_more(self, deadline: float, part: str) -> None:
         """Receive more bytes; *part* is "head" or "body", for the error message.

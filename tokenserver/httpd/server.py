@@ -1,6 +1,6 @@
 """The server: accepts connections, limits their number, and ends them.
 
-StrictServer accepts connections; a StrictHandler serves each of them in a thread.
+StrictServer accepts connections; a StrictHandler serves each of them.
 """
 
 from __future__ import annotations
@@ -17,24 +17,25 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterable
-from functools import partial
 from http.server import HTTPServer
 from typing import Any
 
 from tokenserver.counts import Tally
 from tokenserver.httpd.connection import Snapshot, StrictHandler
+from tokenserver.httpd.lead import Lead
 from tokenserver.httpd.origins import cors_fields
 from tokenserver.httpd.reply import Reply, refused
 from tokenserver.httpd.request import Request, TooManyConnections
-from tokenserver.httpd.streams import limit_receiving
 from tokenserver.httpd.workers import Workers
 
 logger = logging.getLogger(__name__)
 
-MAX_CONNECTIONS = 1024
+# Windows has only select(), for 512 sockets at most.
+MAX_CONNECTIONS = 1024 if os.name == "posix" else 500
 KEEP_ALIVE_CONNECTIONS = MAX_CONNECTIONS * 3 // 4  # with more, each has one request
 MAX_LARGE = 128  # connections that may hold a large unfinished request at once
 BACKLOG = 1024
+ACCEPTED_AT_ONCE = 64  # before connections that are open have their turn
 REFUSED_KEPT = 128  # refused connections kept open until their clients read the 503
 ROOM_SECONDS = 0.1  # for an evicted connection to end
 
@@ -44,9 +45,10 @@ class Stopped(Exception):
 
 
 class StrictServer(HTTPServer):
-    """Listens on a port, and serves each connection in a thread of its own.
+    """Listens on a port, and serves connections as Lead describes.
 
-    A subclass provides the configuration and answers the requests.
+    A subclass provides the configuration and answers the requests; it calls
+    before_waiting() where it has to wait.
     """
 
     request_queue_size = BACKLOG
@@ -71,13 +73,12 @@ class StrictServer(HTTPServer):
         self.is_stopping = False
         self.replies = Tally()  # by outcome
         self._lock = threading.Condition()  # guards the two below
-        self._open = 0  # connections, including ended ones whose thread is still busy
-        self._handlers: set[StrictHandler] = set()
-        self._workers = Workers(self._count_down)
-        self._is_ending = False  # serve_forever()
-        self._has_ended = threading.Event()
-        # Only the accepting thread uses it.
+        self._handlers: set[StrictHandler] = set()  # of the open connections
         self._refused: deque[tuple[float, socket.socket]] = deque()
+        self._workers = Workers()
+        self.is_watched = False  # by the leader, for connections to accept
+        self._is_ending = threading.Event()  # serve_forever()
+        self._has_ended = threading.Event()
         self._quiet_until = -float("inf")
         self._dual_stack = bind is None and socket.has_dualstack_ipv6()
         bind = bind or ("::" if self._dual_stack else "0.0.0.0")
@@ -85,6 +86,7 @@ class StrictServer(HTTPServer):
             bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         self.address_family = family
+        self._lead = Lead(self._workers, self._warn)
         super().__init__(address, StrictHandler)  # type: ignore[arg-type]
 
     # For the subclass to define
@@ -116,93 +118,105 @@ class StrictServer(HTTPServer):
         socketserver.TCPServer.server_bind(self)
         self.server_name, self.server_port = self.server_address[:2]  # type: ignore
 
-    def serve_forever(self, poll_interval: float = 0.5) -> None:
-        """Accept connections until shutdown(), calling service_actions() in between.
+    def server_close(self) -> None:
+        """Stop listening, and end the connections that wait for a request."""
+        members = self._lead.close()
+        super().server_close()
+        for member in members:
+            member.end()
 
-        Its calls are at most *poll_interval* seconds apart while no connection comes.
-        Waiting in accept() itself releases the interpreter lock once per connection,
-        where a selector would release it twice.  Raises Stopped.
+    def serve_forever(self, poll_interval: float = 0.5) -> None:
+        """Have connections served until shutdown(), and call service_actions().
+
+        Its calls are *poll_interval* seconds apart.  Raises Stopped.
         """
         self._has_ended.clear()
-        limit_receiving(self.socket, poll_interval)
+        self.socket.setblocking(False)
+        if not self.is_watched:
+            self._lead.add(self)
+        self._lead.start()
         try:
-            while not self._is_ending:
-                self._accept()
+            while not self._is_ending.wait(poll_interval):
                 self.service_actions()
         finally:
-            self._is_ending = False
+            self._lead.stop()
+            self._is_ending.clear()
             self._has_ended.set()
 
     def shutdown(self) -> None:
         """Tell serve_forever() in another thread to end, and wait until it has."""
-        self._is_ending = True
+        self._is_ending.set()
         self._has_ended.wait()
 
-    def _accept(self) -> None:
-        """Accept a connection, if one comes in time, and hand it to a worker."""
-        try:
-            request, client_address = self.get_request()
-        except OSError:
-            return
-        try:
-            self.process_request(request, client_address)
-        except Exception:
-            self.handle_error(request, client_address)
-            self.shutdown_request(request)
-
-    def get_request(self) -> tuple[socket.socket, Any]:
-        """Accept a connection; pause if the system is out of files or memory."""
-        try:
-            return super().get_request()
-        except OSError as error:
-            if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
-                self._warn("cannot accept connections: %s", os.strerror(error.errno))
-                time.sleep(0.1)
-            raise
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Hand the connection to a worker thread, or refuse it."""
+    def service_actions(self) -> None:
+        """Do what is due now and then.  Raises Stopped."""
+        now = time.monotonic()
         with self._lock:
-            if self._open >= MAX_CONNECTIONS:
-                self._make_room()
-            is_full = self._open >= MAX_CONNECTIONS
-            if not is_full:
-                self._open += 1
-        if is_full:
+            self._close_refused(now)
+            for handler in self._handlers:
+                if handler.is_idle and handler.deadline < now:
+                    handler.wake()
+        self._lead.look_after()
+        if not self.is_watched:
+            self._lead.add(self)
+        if self.is_stopping:
+            # This ends serve_forever().  shutdown() would wait for it forever in this
+            # thread.
+            raise Stopped
+
+    def proceed(self) -> bool:
+        """Accept connections and serve them."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            try:
+                request, client_address = self.get_request()
+            except OSError as error:
+                return self._may_accept_after(error)
+            handler = self._handler(request, client_address)
+            if handler and not self._lead.serve(handler):
+                break  # another thread leads, and accepts
+        return True
+
+    def end(self) -> None:
+        """Do nothing: service_actions() goes on after a pause."""
+
+    def _may_accept_after(self, error: OSError) -> bool:
+        """Return False if there must be a pause: the system has no files or memory."""
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOMEM, errno.ENOBUFS):
+            self._warn("cannot accept connections: %s", os.strerror(error.errno))
+            return False
+        return True
+
+    def _handler(self, request: Any, client_address: Any) -> StrictHandler | None:
+        """Return the handler of a connection, None if the connection is refused."""
+        if not self._has_room():
             self._refuse(request)
-            return
+            return None
         try:
-            self._workers.do(partial(self._serve, request, client_address))
-        except RuntimeError as error:
-            self._warn("cannot serve a connection: %s", error)  # no more threads
-            self.shutdown_request(request)
-            self._count_down()
-
-    def _serve(self, request: socket.socket, client_address: Any) -> None:
-        """Serve one connection and close it, whatever happens."""
-        try:
-            self.finish_request(request, client_address)
+            handler = StrictHandler(request, client_address, self)
         except Exception:
             self.handle_error(request, client_address)
-        finally:
-            with contextlib.suppress(OSError):
-                self.shutdown_request(request)
-
-    def _count_down(self) -> None:
-        """Note that a connection has ended, and that its thread is idle."""
+            request.close()
+            return None
         with self._lock:
-            self._open -= 1
-            self._lock.notify_all()
+            self._handlers.add(handler)
+        return handler
 
-    def _make_room(self) -> None:
-        """End the connection that has waited longest for its client, if there is one.
+    def _has_room(self) -> bool:
+        """Return whether another connection may be open.
 
-        Otherwise a client that opens connections and sends nothing would keep all
-        others out.  Called with the lock held, which is released while waiting for the
-        connection to end.
+        If there are MAX_CONNECTIONS, the one that has waited longest for its client is
+        ended.  Otherwise a client that opens connections and sends nothing would keep
+        all others out.
         """
-        if evict_longest(self._handlers):
-            self._lock.wait_for(lambda: self._open < MAX_CONNECTIONS, ROOM_SECONDS)
+        with self._lock:
+            if self._open < MAX_CONNECTIONS:
+                return True
+            evicted = evict_longest(self._handlers)
+        if evicted and self._lead.drop(evicted):
+            evicted.end()
+        seconds = ROOM_SECONDS if evicted else 0  # for its thread to end it
+        with self._lock:
+            return self._lock.wait_for(lambda: self._open < MAX_CONNECTIONS, seconds)
 
     def make_room_for_large(self) -> None:
         """End the large connection that has waited longest if there are over MAX_LARGE.
@@ -226,21 +240,17 @@ class StrictServer(HTTPServer):
             if not self.tls:  # a client of TLS cannot read a reply in plain text
                 request.send(reply.encode(cors, is_last=True))
             request.shutdown(socket.SHUT_WR)
-        self._refused.append((time.monotonic() + 1, request))
+        now = time.monotonic()
+        with self._lock:
+            self._refused.append((now + 1, request))
+            self._close_refused(now)
 
-    def service_actions(self) -> None:
-        """Close refused connections whose time is over.
-
-        The accepting thread calls this between connections.  Raises Stopped.
-        """
+    def _close_refused(self, now: float) -> None:
+        """Close refused connections whose time is over.  Called with the lock held."""
         while self._refused and (
-            len(self._refused) > REFUSED_KEPT or self._refused[0][0] < time.monotonic()
+            len(self._refused) > REFUSED_KEPT or self._refused[0][0] < now
         ):
             self._refused.popleft()[1].close()
-        if self.is_stopping:
-            # This ends serve_forever().  shutdown() would wait for it forever in this
-            # thread.
-            raise Stopped
 
     def _warn(self, message: str, *args: object) -> None:
         """Log a warning that may be due thousands of times a second, once in 10 s."""
@@ -250,15 +260,17 @@ class StrictServer(HTTPServer):
 
     # Connections
 
-    def register(self, handler: StrictHandler) -> None:
-        """Note that *handler* serves a connection."""
-        with self._lock:
-            self._handlers.add(handler)
+    @property
+    def _open(self) -> int:
+        """How many connections are open."""
+        return len(self._handlers)
 
-    def unregister(self, handler: StrictHandler) -> None:
-        """Note that *handler* has finished with its connection."""
-        with self._lock:
+    def has_ended(self, handler: StrictHandler) -> None:
+        """Close the connection of *handler*, which has finished with it."""
+        with self._lock:  # so that nobody wakes the next socket with its number
+            handler.connection.close()
             self._handlers.discard(handler)
+            self._lock.notify_all()
 
     def connections(self) -> tuple[int, int]:
         """Return the numbers of open connections and of those with a request."""
@@ -279,27 +291,28 @@ class StrictServer(HTTPServer):
         """Stop listening, and wait up to *seconds* for the requests in flight."""
         self.is_stopping = True
         self.server_close()
-        for _, request in self._refused:
-            request.close()
         self._workers.close()
         with self._lock:
+            for _, request in self._refused:
+                request.close()
             for handler in self._handlers:
                 if handler.is_idle:
                     handler.wake()
             self._lock.wait_for(lambda: not self._open, seconds)
 
 
-def evict_longest(handlers: Iterable[StrictHandler]) -> bool:
-    """End the connection that has waited longest for its client, if one is waiting.
+def evict_longest(handlers: Iterable[StrictHandler]) -> StrictHandler | None:
+    """Evict the connection that has waited longest for its client, and return it.
 
-    Return whether one was ended.  Those that are evicted already do not count.
+    Those that are evicted already do not count.
     """
     waiting = [
         (since, number, handler)
         for number, handler in enumerate(handlers)
         if (since := handler.waits_since) is not None and not handler.is_evicted
     ]
-    if waiting:
-        *_, longest = min(waiting)
-        longest.evict()
-    return bool(waiting)
+    if not waiting:
+        return None
+    *_, longest = min(waiting)
+    longest.evict()
+    return longest

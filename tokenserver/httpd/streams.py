@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import ssl
-import struct
-import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from typing import Any
+from typing import Any, TypeVar
+
+from tokenserver.background import before_waiting
 
 RECEIVED_BYTES = 4 * 1024  # per recv(), a buffer that each connection holds
 LARGE_BYTES = 4 * 1024  # of an incomplete request; few requests are larger
@@ -18,10 +19,11 @@ MAX_TLS_BYTES = 17 * 1024  # without a byte of a request; a ClientHello of 16 Ki
 SEND_SECONDS = 10.0
 LINGER_SECONDS = 2.0  # in which a refused client may go on sending
 
-# Each system call that may wait releases the interpreter lock, and a busy server spends
-# most of its time waiting to get it back.  So recv() and send() are one call each where
-# the system can limit their time, instead of three with settimeout() and poll().
-HAS_LIMIT = sys.platform == "linux" and struct.calcsize("l") == 8  # a 64-bit timeval
+T = TypeVar("T")
+
+
+class NotYet(Exception):
+    """Nothing has arrived yet."""
 
 
 class Stream:
@@ -32,30 +34,37 @@ class Stream:
     """
 
     def __init__(self, connection: socket.socket, on_large: Callable[[], None]) -> None:
+        connection.setblocking(False)
         self._connection = connection
         self._on_large = on_large  # called when *unfinished* passes LARGE_BYTES
-        self._limit = 0  # of a recv(), in hundredths of a second; 0 is no limit
         self.unfinished = 0  # bytes that arrived of an incomplete request
 
-    def handshake(self, deadline: float) -> None:
-        """Agree on keys with the client.  A plain connection has none."""
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes of the client may be there that arrived earlier."""
+        return False
 
-    def receive(self, deadline: float) -> bytes:
+    def handshake(self) -> None:
+        """Agree on keys with the client.  A plain connection has none.
+
+        Raises NotYet if the client has to send something.
+        """
+
+    def receive(self, deadline: float | None = None) -> bytes:
         """Return the bytes that arrive next, or b"" if the client has stopped sending.
 
-        Raises TimeoutError at *deadline*, in monotonic seconds.
+        Raises TimeoutError at *deadline*, in monotonic seconds; without one, NotYet
+        instead of waiting.
         """
-        left = deadline - time.monotonic()
-        if left <= 0:
-            raise TimeoutError
-        limit = int(left * 100) + 1  # mostly the same as before
-        if limit != self._limit:
-            self._limit = limit
-            limit_receiving(self._connection, limit / 100)
         try:
             arrived = self._connection.recv(RECEIVED_BYTES)
         except BlockingIOError:
-            raise TimeoutError from None
+            if deadline is None:
+                raise NotYet from None
+            arrived = self._wait(
+                deadline - time.monotonic(),
+                partial(self._connection.recv, RECEIVED_BYTES),
+            )
         before, self.unfinished = self.unfinished, self.unfinished + len(arrived)
         if before <= LARGE_BYTES < self.unfinished:
             self._on_large()
@@ -65,23 +74,26 @@ class Stream:
         """Send *data* within SEND_SECONDS; *is_last* means that nothing follows."""
         sent = self._send_at_once(data)
         if sent < len(data):  # the client reads more slowly than we write
-            self._limit = 0
-            self._connection.settimeout(SEND_SECONDS)
-            try:
-                self._connection.sendall(data[sent:])
-            finally:
-                self._connection.settimeout(None)
+            self._wait(SEND_SECONDS, partial(self._connection.sendall, data[sent:]))
 
     def _send_at_once(self, data: bytes) -> int:
         """Return how much of *data* could be sent without waiting."""
         try:
-            if HAS_LIMIT:
-                return self._connection.send(data, socket.MSG_DONTWAIT)
-            self._limit = 0
-            self._connection.settimeout(0)
             return self._connection.send(data)
         except BlockingIOError:
             return 0
+
+    def _wait(self, seconds: float, work: Callable[[], T]) -> T:
+        """Return the result of *work*, which may wait for the client for *seconds*."""
+        if seconds <= 0:
+            raise TimeoutError
+        if not before_waiting():
+            raise OSError(errno.EAGAIN, "no thread can wait for the client")
+        self._connection.settimeout(seconds)
+        try:
+            return work()
+        finally:
+            self._connection.settimeout(0)
 
     def end(self) -> None:
         """Tell the client, without waiting, that nothing follows.
@@ -99,18 +111,6 @@ class Stream:
         self._connection.shutdown(socket.SHUT_WR)
         while Stream.receive(self, deadline):
             pass
-
-
-def limit_receiving(connection: socket.socket, seconds: float) -> None:
-    """Limit each recv() or accept() of *connection* to *seconds*.
-
-    After that time they raise TimeoutError or BlockingIOError.
-    """
-    if HAS_LIMIT:
-        limit = struct.pack("ll", int(seconds), int(seconds % 1 * 1e6))
-        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVTIMEO, limit)
-    else:
-        connection.settimeout(seconds)
 
 
 class TlsFlood(Exception):
@@ -139,18 +139,28 @@ class TlsStream(Stream):
         super().__init__(connection, on_large)
         self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
         self._tls = context.wrap_bio(self._incoming, self._outgoing, server_side=True)
+        self._fruitless = 0  # bytes that arrived since a step was complete
         self._has_said_end = False
 
-    def handshake(self, deadline: float) -> None:
-        """Agree on keys with the client.  Raises ConnectionError if it leaves."""
-        if self._advance(self._tls.do_handshake, deadline) is GONE:
+    @property
+    def has_more(self) -> bool:
+        """Whether bytes of the client may be there that arrived earlier."""
+        return bool(self._tls.pending() or self._incoming.pending)
+
+    def handshake(self) -> None:
+        """Agree on keys with the client.  Raises ConnectionError if it leaves.
+
+        Raises NotYet if the client has to send something.
+        """
+        if self._advance(self._tls.do_handshake) is GONE:
             raise ConnectionError("the client left during the handshake")
         self.unfinished = 0
 
-    def receive(self, deadline: float) -> bytes:
+    def receive(self, deadline: float | None = None) -> bytes:
         """Return the bytes that arrive next, or b"" if the client has stopped sending.
 
-        Raises TimeoutError at *deadline*, in monotonic seconds.
+        Raises TimeoutError at *deadline*, in monotonic seconds; without one, NotYet
+        instead of waiting.
         """
         arrived = self._advance(partial(self._tls.read, RECEIVED_BYTES), deadline)
         return b"" if arrived is GONE else arrived
@@ -204,31 +214,32 @@ class TlsStream(Stream):
             while self._tls.read(RECEIVED_BYTES):
                 pass
 
-    def _advance(self, step: Callable[[], Any], deadline: float) -> Any:
+    def _advance(self, step: Callable[[], Any], deadline: float | None = None) -> Any:
         """Repeat *step* as bytes arrive; return its result, GONE if the client stops.
 
         Bytes that TLS has to send go out before each wait for the client.  After the
         last step they stay and go out with the next send: session tickets are sent with
         the first reply.
         """
-        received = 0
-        is_new = self._incoming.pending or self._tls.pending()
+        is_new: int | bool = self.has_more
         while True:
             try:
                 if is_new:
-                    return step()
+                    result = step()
+                    self._fruitless = 0
+                    return result
             except ssl.SSLWantReadError:
                 pass
             except ssl.SSLError:
                 self._flush()  # sends the alert
                 raise
             self._flush()
-            if received > MAX_TLS_BYTES:
+            if self._fruitless > MAX_TLS_BYTES:
                 raise TlsFlood(f"{MAX_TLS_BYTES} bytes without a request")
             arrived = super().receive(deadline)
             if not arrived:
                 return GONE
-            received += len(arrived)
+            self._fruitless += len(arrived)
             is_new = self._incoming.write(arrived)
 
     def _flush(self) -> None:

@@ -19,13 +19,9 @@ class Workers:
     when its work is done, and a new one is started only if none is idle.  The thread
     that became idle last gets the next piece, so the extra threads of a burst stay idle
     and end after IDLE_WORKER_SECONDS.
-
-    A thread calls *on_idle* when it can be given the next piece.  If the caller counts
-    its pieces of work down there, there are never more threads than pieces.
     """
 
-    def __init__(self, on_idle: Callable[[], None] = lambda: None) -> None:
-        self._on_idle = on_idle
+    def __init__(self) -> None:
         self._lock = threading.Lock()  # guards the two below
         self._idle: list[Inbox] = []  # of the idle threads, the latest last
         self._is_closed = False
@@ -65,7 +61,6 @@ class Workers:
             is_closed = self._is_closed
             if not is_closed:
                 self._idle.append(inbox)
-        self._on_idle()
         if is_closed:
             return None
         try:

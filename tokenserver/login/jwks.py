@@ -16,7 +16,7 @@ from urllib.error import HTTPError, URLError
 
 from jwt import PyJWK
 
-from tokenserver.background import in_background, within
+from tokenserver.background import before_waiting, in_background, within
 from tokenserver.errors import ConfigError, KeysUnavailable, NotAuthenticated
 from tokenserver.hosts import is_loopback, parse_authority
 from tokenserver.login.keys import ACCEPTED_KEYS, Key, algorithm_of
@@ -188,6 +188,8 @@ class JwksKeys:
             flight = self._flight
             if is_due and flight is None and now >= self._fetch_again_at:
                 led = flight = self._flight = threading.Event()
+        if flight and not key:
+            before_waiting()
         if led and key:
             in_background("login keys", partial(self._lead, led))
         elif led:

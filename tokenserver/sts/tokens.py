@@ -13,7 +13,7 @@ from concurrent.futures import TimeoutError as FutureTimeoutError
 from dataclasses import dataclass
 from functools import partial
 
-from tokenserver.background import in_background
+from tokenserver.background import before_waiting, in_background
 from tokenserver.config.grants import AssumeRoleCall, UserCall
 from tokenserver.config.settings import SDK_REFRESH_MARGIN_SECONDS
 from tokenserver.counts import Tally
@@ -93,6 +93,7 @@ class TokenCache:
         It is valid for more than *needed_seconds*.  Raises StsError.
         """
         if not reuse_seconds:
+            before_waiting()
             token = Token(self._assume_role(call.complete()))
             self.uses.add("fetched")
             return token
@@ -173,6 +174,7 @@ class TokenCache:
         if flight is None:
             assert failure  # or there would be a flight
             raise StsError(failure)
+        before_waiting()
         if lead:
             lead()
         token = flight.result()
@@ -198,6 +200,7 @@ class TokenCache:
         if flight is None:
             assert failure  # or there would be a flight
             raise StsError(failure)
+        before_waiting()
         try:
             token = flight.result(STALE_SECONDS)
         except FutureTimeoutError:

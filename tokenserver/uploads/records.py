@@ -24,6 +24,7 @@ from itertools import groupby
 from pathlib import Path
 from typing import IO
 
+from tokenserver.background import before_waiting
 from tokenserver.logs import printable
 
 logger = logging.getLogger(__name__)
@@ -74,6 +75,7 @@ class RecordWriter:
             self._waiting.append(line)
             self._waiting_bytes += len(content)
             self._lock.notify()
+        before_waiting()
         line.has_ended.wait(WRITE_SECONDS)
 
     def close(self, seconds: float) -> None:

@@ -48,13 +48,6 @@ def short_limits(*names: str) -> Iterator[None]:
         yield
 
 
-@pytest.fixture(params=["system", "Python"])
-def _limits_of(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Have time limited by the system, where it can, or by Python, as elsewhere."""
-    if request.param == "Python":
-        monkeypatch.setattr(httpd_streams, "HAS_LIMIT", False)
-
-
 def drip(client: socket.socket, data: bytes) -> bytes:
     """Send *data* again and again until the other side closes; return what came."""
     client.settimeout(0.05)
@@ -179,18 +172,6 @@ def test_client_that_never_reads_is_given_up(server: RunningServer) -> None:
     check_still_serves(server)
 
 
-@pytest.mark.usefixtures("_limits_of")
-def test_time_is_limited_on_every_system(server: RunningServer) -> None:
-    with short_limits("HEAD_SECONDS", "LINGER_SECONDS"), connect(server.port) as client:
-        client.sendall(get(target="/healthz") + b"G")
-        received = drip(client, b"G")
-
-    statuses = [reply.status for reply in parse_replies(received)]
-    assert statuses == [200, 408]
-    check_still_serves(server)
-
-
-@pytest.mark.usefixtures("_limits_of")
 def test_client_that_reads_late_gets_all_of_its_replies(server: RunningServer) -> None:
     server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
     number = 500

@@ -117,21 +117,6 @@ def test_new_versions_of_tls_are_spoken(
         assert client.version() == version.name.replace("_", ".")
 
 
-@each_version
-def test_https_is_spoken_on_every_system(
-    server: RunningServer,
-    authority: Pair,
-    version: ssl.TLSVersion,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    monkeypatch.setattr(httpd_streams, "HAS_LIMIT", False)  # as elsewhere than on Linux
-    context = client_context(authority, version)
-
-    received = exchange_tls(server.port, context, GET, GET, LAST_GET)
-
-    assert [reply.status for reply in parse_replies(received)] == [200] * 3
-
-
 @pytest.mark.parametrize(
     "version",
     [ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1],
