@@ -171,7 +171,9 @@ class StrictHandler(BaseHTTPRequestHandler):
         Return whether the connection then waits for the next.
         """
         try:
-            if not self.has_keys and not self.server.is_stopping:
+            if not self.has_keys:
+                if self.server.is_stopping:
+                    return False
                 self.stream.handshake()
                 self.has_keys = True
             self.close_connection = False
@@ -237,10 +239,7 @@ class StrictHandler(BaseHTTPRequestHandler):
         Raises RequestError, and NotYet if nothing of it is there.
         """
         while not parser.has_begun(self.received):
-            # A server that stops sets is_stopping first, then wakes idle connections.
-            if self.server.is_stopping or self.is_evicted:
-                return None
-            arrived = self.stream.receive()
+            arrived = b"" if self.is_evicted else self.stream.receive()
             if not arrived:
                 return None
             self.received += arrived

@@ -84,29 +84,29 @@ class Lead:
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
         self._lock = threading.Lock()  # guards which members are watched, and all below
-        self._has_resigned = threading.Condition(self._lock)
+        self._changed = threading.Condition(self._lock)
         self._leader: int | None = None  # the number of its thread
         self._served: Member | None = None  # by the leader at this moment
         self._turns = 0  # that members have had
         self._turns_before = 0  # the last call of look_after()
         self._is_ending = False
+        self._has_ended = True  # no thread leads, or will
         self._is_closed = False
         self._watch(self._waker)
 
     def start(self) -> None:
         """Make a thread lead, if the system has one; look_after() tries again."""
         with self._lock:
-            self._is_ending = False
+            self._is_ending = self._has_ended = False
             self._hand_over()
 
     def stop(self) -> None:
-        """Return when no thread leads any more."""
+        """Have what has arrived served, and return when no thread leads any more."""
         with self._lock:
             self._is_ending = True
             self._waker.wake()
-            if not self._has_resigned.wait_for(
-                lambda: self._leader is None, STUCK_SECONDS
-            ):
+            if not self._changed.wait_for(lambda: self._has_ended, STUCK_SECONDS):
+                self._has_ended = True
                 self._hand_over()
 
     def close(self) -> list[Member]:
@@ -175,16 +175,20 @@ class Lead:
     def _run(self) -> None:
         """Lead, until another thread does, or none is to."""
         with self._lock:
-            if self._leader is not None or self._is_ending:
+            if self._leader is not None or self._has_ended:
                 return
             self._leader = threading.get_ident()
         with calling_before_waiting(self._step_down):
-            while not self._is_ending:
-                for key, _ in self._selector.select():
+            goes_on = True
+            while goes_on:
+                goes_on = not self._is_ending  # then once more, for what has arrived
+                for key, _ in self._selector.select(None if goes_on else 0):
                     if not self.serve(key.data):
                         return
         with self._lock:
-            self._resign()
+            self._leader = None
+            self._has_ended = True
+            self._changed.notify_all()
 
     def _step_down(self) -> bool:
         """Hand over the lead; return False if this thread still has it."""
@@ -195,7 +199,7 @@ class Lead:
 
     def _hand_over(self) -> bool:
         """Make another thread lead, if one is to; return False if there is none."""
-        if not self._is_ending:
+        if not self._has_ended:
             try:
                 self._workers.do(self._run)
             except RuntimeError as error:
@@ -204,12 +208,8 @@ class Lead:
         if self._served:
             self._forget(self._served)
             self._served = None
-        self._resign()
-        return True
-
-    def _resign(self) -> None:
         self._leader = None
-        self._has_resigned.notify_all()
+        return True
 
     def _watch(self, member: Member) -> bool:
         """Wait for *member*; return False if that is not possible any more."""

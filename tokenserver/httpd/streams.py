@@ -56,15 +56,15 @@ class Stream:
         Raises TimeoutError at *deadline*, in monotonic seconds; without one, NotYet
         instead of waiting.
         """
+        left = None if deadline is None else deadline - time.monotonic()
+        if left is not None and left <= 0:
+            raise TimeoutError
         try:
             arrived = self._connection.recv(RECEIVED_BYTES)
         except BlockingIOError:
-            if deadline is None:
+            if left is None:
                 raise NotYet from None
-            arrived = self._wait(
-                deadline - time.monotonic(),
-                partial(self._connection.recv, RECEIVED_BYTES),
-            )
+            arrived = self._wait(left, partial(self._connection.recv, RECEIVED_BYTES))
         before, self.unfinished = self.unfinished, self.unfinished + len(arrived)
         if before <= LARGE_BYTES < self.unfinished:
             self._on_large()
@@ -85,8 +85,6 @@ class Stream:
 
     def _wait(self, seconds: float, work: Callable[[], T]) -> T:
         """Return the result of *work*, which may wait for the client for *seconds*."""
-        if seconds <= 0:
-            raise TimeoutError
         if not before_waiting():
             raise OSError(errno.EAGAIN, "no thread can wait for the client")
         self._connection.settimeout(seconds)
@@ -109,7 +107,7 @@ class Stream:
         """
         deadline = time.monotonic() + LINGER_SECONDS
         self._connection.shutdown(socket.SHUT_WR)
-        while Stream.receive(self, deadline):
+        while Stream.receive(self, deadline) and before_waiting():
             pass
 
 

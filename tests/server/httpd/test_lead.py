@@ -25,7 +25,10 @@ from helpers.uploads import post as post_report
 from localcloud.sts import StsStandIn
 from tokenserver import app
 from tokenserver.app import TokenServer
+from tokenserver.background import calling_before_waiting
 from tokenserver.config.load import Config
+from tokenserver.httpd import lead as httpd_lead
+from tokenserver.httpd import streams as httpd_streams
 from tokenserver.httpd.connection import StrictHandler
 from tokenserver.httpd.lead import Lead
 from tokenserver.httpd.reply import Reply
@@ -274,6 +277,32 @@ def test_request_that_waits_keeps_no_other_waiting(
         assert server.server._open > 1  # it still waits
 
 
+def test_refused_client_that_never_stops_sending_is_not_listened_to_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Flood:
+        """A connection on which there is always more to receive."""
+
+        def setblocking(self, _: bool) -> None: ...
+
+        def shutdown(self, _: int) -> None: ...
+
+        def recv(self, most: int) -> bytes:
+            return bytes(most)
+
+    monkeypatch.setattr(httpd_streams, "LINGER_SECONDS", 0.01)
+    steps: list[str] = []
+    stream = httpd_streams.Stream(Flood(), lambda: None)  # type: ignore[arg-type]
+
+    with (
+        calling_before_waiting(lambda: not steps.append("down")),  # type: ignore[func-returns-value]
+        pytest.raises(TimeoutError),
+    ):
+        stream.linger()
+
+    assert steps  # so others lead meanwhile
+
+
 def test_connection_whose_request_waited_is_led_again(
     make_server: MakeServer, sts: StsStandIn, served_by: list[threading.Thread]
 ) -> None:
@@ -341,6 +370,40 @@ def test_thread_that_waits_without_a_word_does_not_keep_the_server_from_stopping
         stuck.set()
         server.close()
         check_exchange(read_to_end(client), (TOKEN,))
+
+
+def test_request_that_arrives_while_the_server_stops_is_answered(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(server.server, "service_actions", lambda: None)
+    with connect(server.port) as client:
+        assert is_healthy(client)
+        server.server.is_stopping = True  # and has not looked yet
+
+        client.sendall(HEALTHZ)
+
+        check_exchange(read_to_end(client), ("200 healthy",))
+
+
+def test_request_that_had_no_turn_yet_when_the_server_stops_is_answered(
+    server: RunningServer, stuck: threading.Event, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(Lead, "look_after", lambda _: None)
+    monkeypatch.setattr(httpd_lead, "STUCK_SECONDS", PATIENCE_SECONDS)
+    with connect(server.port) as client, connect(server.port) as other:
+        assert is_healthy(other)
+        client.sendall(get(target="/stuck"))
+        wait_until(lambda: server.server.connections() == (2, 1))
+        other.sendall(HEALTHZ)
+        ending = threading.Thread(target=server.close)
+        ending.start()
+        wait_until(lambda: server.server._lead._is_ending)
+
+        stuck.set()
+
+        check_exchange(read_to_end(client), (TOKEN,))
+        assert b"200 OK" in read_to_end(other)
+        ending.join()
 
 
 def test_without_a_thread_slow_clients_are_let_go_and_the_others_served(
