@@ -1,4 +1,4 @@
-"""The ceiling for a server on http.server: a handler that sends the same bytes.
+"""What http.server does by itself: a handler that sends the same bytes.
 
     python peer_bare.py PORT FILE [PEM]
 
