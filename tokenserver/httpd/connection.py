@@ -160,8 +160,11 @@ class StrictHandler(BaseHTTPRequestHandler):
         self.waits_since = time.monotonic()
         with contextlib.suppress(OSError, ValueError):
             self.stream.end()
-        if still_sends and not self.is_evicted:
-            with contextlib.suppress(OSError):
+        with contextlib.suppress(OSError):
+            # If bytes are left unread, closing resets the connection.  A client that
+            # has seen the end before takes no notice of that.
+            self.connection.shutdown(socket.SHUT_WR)
+            if still_sends and not self.is_evicted:
                 self.stream.linger()
         self.server.has_ended(self)
 

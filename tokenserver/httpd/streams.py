@@ -102,11 +102,10 @@ class Stream:
     def linger(self) -> None:
         """Drop bytes that the client still sends, for up to LINGER_SECONDS.
 
-        Closing a socket with unread data resets the connection, and the reset may
+        Closing a socket with unread bytes resets the connection, and the reset may
         overtake the reply.
         """
         deadline = time.monotonic() + LINGER_SECONDS
-        self._connection.shutdown(socket.SHUT_WR)
         while Stream.receive(self, deadline) and before_waiting():
             pass
 

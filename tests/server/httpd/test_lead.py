@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import socket
 import threading
 from collections.abc import Callable, Iterator
@@ -285,8 +286,6 @@ def test_refused_client_that_never_stops_sending_is_not_listened_to_for_long(
 
         def setblocking(self, _: bool) -> None: ...
 
-        def shutdown(self, _: int) -> None: ...
-
         def recv(self, most: int) -> bytes:
             return bytes(most)
 
@@ -425,6 +424,21 @@ def test_without_a_thread_slow_clients_are_let_go_and_the_others_served(
 
     warnings = [one.getMessage() for one in caplog.records if one.levelname != "INFO"]
     assert warnings == ["cannot serve all connections: can't start new thread"]
+
+
+def test_connection_that_cannot_be_waited_for_is_ended_and_harms_no_other(
+    server: RunningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise OSError(errno.ENOMEM, "Cannot allocate memory")
+
+    with connect(server.port) as client:
+        assert is_healthy(client)
+        with monkeypatch.context() as patch:
+            patch.setattr(server.server._lead._selector, "register", refuse)
+            with contextlib.suppress(ConnectionError):
+                exchange(server.port, HEALTHZ)  # to the end
+        assert is_healthy(client)
 
 
 def test_connection_whose_handler_fails_harms_no_other(

@@ -274,6 +274,18 @@ def test_client_that_goes_away_leaves_nothing_behind(
     check_still_serves(server)
 
 
+def test_client_that_sends_more_after_its_last_request_gets_its_reply(
+    server: RunningServer, sts: StsStandIn
+) -> None:
+    with connect(server.port) as client:
+        with sts.held():
+            client.sendall(get("Connection: close"))
+            sts.wait_for_requests(1)
+            client.sendall(get())  # which nobody will read
+
+        check_exchange(read_to_end(client), (TOKEN,))
+
+
 @every_leaving
 def test_client_that_has_sent_all_it_will_gets_its_reply(
     server: RunningServer, sts: StsStandIn, sent: bytes, replies: tuple[str, ...]
