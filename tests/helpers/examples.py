@@ -11,8 +11,13 @@ PROFILES = {"fast": 10, "usual": 50, "thorough": 100}
 def load_profiles() -> None:
     """Let --hypothesis-profile choose one of PROFILES; without it, it is "usual"."""
     # How long an example takes says nothing on a busy machine.  The examples of a test
-    # share its fixtures; those that need their own make them.
-    unchecked = [HealthCheck.too_slow, HealthCheck.function_scoped_fixture]
+    # share its fixtures; those that need their own make them.  Where a property is of
+    # what is accepted, most may be refused, and a run may begin with that.
+    unchecked = [
+        HealthCheck.too_slow,
+        HealthCheck.function_scoped_fixture,
+        HealthCheck.filter_too_much,
+    ]
     for name, percent in PROFILES.items():
         settings.register_profile(
             name, deadline=None, suppress_health_check=unchecked, max_examples=percent
