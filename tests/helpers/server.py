@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import socket
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 from helpers.client import Reply, request
-from helpers.machine import wait_until
+from helpers.machine import PATIENCE_SECONDS, wait_until
 from helpers.replies import security_token
 from helpers.settings import ACCESS_KEY_ID, ACCESS_KEY_SECRET, ROLE_ARN, write_config
 from localcloud.sts import StsStandIn
@@ -86,6 +87,16 @@ def serving(
         server = RunningServer(LiveConfig(path), client)
         with contextlib.closing(server):
             yield server, sts
+
+
+def connect_narrowly(server: RunningServer) -> socket.socket:
+    """Return a connection to *server* on which few bytes fit that are not read."""
+    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    client = socket.socket()
+    client.settimeout(PATIENCE_SECONDS)
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    client.connect(("127.0.0.1", server.port))
+    return client
 
 
 def check_still_serves(server: RunningServer) -> None:

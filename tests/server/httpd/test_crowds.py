@@ -13,7 +13,7 @@ from helpers.client import connect, exchange, parse_replies, read_to_end
 from helpers.hostile import KIB, TOKEN, TOO_MANY, chunk, get, padded, post
 from helpers.machine import wait_until
 from helpers.replies import check_exchange
-from helpers.server import RunningServer, check_still_serves
+from helpers.server import RunningServer, check_still_serves, connect_narrowly
 
 from localcloud.sts import StsStandIn
 from tokenserver.httpd import server as httpd_server
@@ -150,12 +150,9 @@ def test_clients_that_were_refused_and_stay_make_room(server: RunningServer) -> 
 
 @pytest.mark.usefixtures("_eight_connections")
 def test_clients_that_read_nothing_make_room(server: RunningServer) -> None:
-    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
     with contextlib.ExitStack() as stack:
         for _ in range(8):
-            client = stack.enter_context(socket.socket())
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
-            client.connect(("127.0.0.1", server.port))
+            client = stack.enter_context(connect_narrowly(server))
             client.setblocking(False)
             with contextlib.suppress(BlockingIOError):
                 client.sendall(get(target="/healthz") * 20_000)

@@ -16,7 +16,6 @@ from helpers.hostile import (
     BAD,
     BODY_TOO_LARGE,
     EXPECT,
-    KIB,
     MARK,
     TIMEOUT,
     TOKEN,
@@ -27,7 +26,7 @@ from helpers.hostile import (
 )
 from helpers.machine import PATIENCE_SECONDS, wait_until
 from helpers.replies import check_exchange, security_token
-from helpers.server import RunningServer, check_still_serves
+from helpers.server import RunningServer, check_still_serves, connect_narrowly
 
 from localcloud.sts import StsStandIn
 from tokenserver.httpd import connection as httpd_connection
@@ -160,11 +159,10 @@ def test_refused_client_does_not_hold_its_connection(
 
 
 def test_client_that_never_reads_is_given_up(server: RunningServer) -> None:
-    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
-
-    with short_limits("SEND_SECONDS", "LINGER_SECONDS"), socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
-        client.connect(("127.0.0.1", server.port))
+    with (
+        short_limits("SEND_SECONDS", "LINGER_SECONDS"),
+        connect_narrowly(server) as client,
+    ):
         with contextlib.suppress(ConnectionError):
             client.sendall(get(target="/healthz") * 20_000)
         wait_until(lambda: not server.server._open)
@@ -173,13 +171,9 @@ def test_client_that_never_reads_is_given_up(server: RunningServer) -> None:
 
 
 def test_client_that_reads_late_gets_all_of_its_replies(server: RunningServer) -> None:
-    server.server.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4 * KIB)
     number = 500
 
-    with socket.socket() as client:
-        client.settimeout(PATIENCE_SECONDS)
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 * KIB)
-        client.connect(("127.0.0.1", server.port))
+    with connect_narrowly(server) as client:
         for last in (b"", b"Connection: close\r\n"):
             sender = threading.Thread(
                 target=client.sendall,
