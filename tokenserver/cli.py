@@ -302,7 +302,7 @@ def serve(server: StrictServer, message: str, watch: FileWatch) -> int:
     def stop(_signal: int, _frame: FrameType | None) -> None:
         if server.is_stopping:
             os._exit(0)
-        server.is_stopping = True  # the accepting thread looks twice a second
+        server.is_stopping = True  # serve_forever() looks twice a second
 
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, stop)

@@ -73,13 +73,13 @@ class Waker:
 
 
 class Lead:
-    """The lead of some members, which one thread of *workers* has at a time.
+    """The lead of some members, which one thread has at a time.
 
     *warn* logs a message and what belongs into it.
     """
 
-    def __init__(self, workers: Workers, warn: Callable[[str, object], None]) -> None:
-        self._workers = workers
+    def __init__(self, warn: Callable[[str, object], None]) -> None:
+        self._workers = Workers()
         self._warn = warn
         self._selector = selectors.DefaultSelector()
         self._waker = Waker()
@@ -122,6 +122,7 @@ class Lead:
             self._selector.close()
         members.remove(self._waker)
         self._waker.end()
+        self._workers.close()
         return members
 
     def look_after(self) -> None:
@@ -137,8 +138,10 @@ class Lead:
             self._turns_before = self._turns
 
     def add(self, member: Member) -> None:
-        """Wait for *member* too."""
+        """Wait for *member* too, unless that is done."""
         with self._lock:
+            if member.is_watched:
+                return
             self._watch(member)
         self._waker.wake()
 
@@ -183,7 +186,9 @@ class Lead:
             while goes_on:
                 goes_on = not self._is_ending  # then once more, for what has arrived
                 for key, _ in self._selector.select(None if goes_on else 0):
-                    if not self.serve(key.data):
+                    member: Member = key.data
+                    # It may have been dropped while those before it were served.
+                    if member.is_watched and not self.serve(member):
                         return
         with self._lock:
             self._leader = None

@@ -26,7 +26,6 @@ from tokenserver.httpd.lead import Lead
 from tokenserver.httpd.origins import cors_fields
 from tokenserver.httpd.reply import Reply, refused
 from tokenserver.httpd.request import Request, TooManyConnections
-from tokenserver.httpd.workers import Workers
 
 logger = logging.getLogger(__name__)
 
@@ -75,7 +74,6 @@ class StrictServer(HTTPServer):
         self._lock = threading.Condition()  # guards the two below
         self._handlers: set[StrictHandler] = set()  # of the open connections
         self._refused: deque[tuple[float, socket.socket]] = deque()
-        self._workers = Workers()
         self.is_watched = False  # by the leader, for connections to accept
         self._is_ending = threading.Event()  # serve_forever()
         self._has_ended = threading.Event()
@@ -86,7 +84,7 @@ class StrictServer(HTTPServer):
             bind, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
         )[0]
         self.address_family = family
-        self._lead = Lead(self._workers, self._warn)
+        self._lead = Lead(self._warn)
         super().__init__(address, StrictHandler)  # type: ignore[arg-type]
 
     # For the subclass to define
@@ -132,8 +130,7 @@ class StrictServer(HTTPServer):
         """
         self._has_ended.clear()
         self.socket.setblocking(False)
-        if not self.is_watched:
-            self._lead.add(self)
+        self._lead.add(self)
         self._lead.start()
         try:
             while not self._is_ending.wait(poll_interval):
@@ -157,8 +154,7 @@ class StrictServer(HTTPServer):
                 if handler.is_idle and handler.deadline < now:
                     handler.wake()
         self._lead.look_after()
-        if not self.is_watched:
-            self._lead.add(self)
+        self._lead.add(self)  # again, after a pause
         if self.is_stopping:
             # This ends serve_forever().  shutdown() would wait for it forever in this
             # thread.
@@ -291,7 +287,6 @@ class StrictServer(HTTPServer):
         """Stop listening, and wait up to *seconds* for the requests in flight."""
         self.is_stopping = True
         self.server_close()
-        self._workers.close()
         with self._lock:
             for _, request in self._refused:
                 request.close()
